@@ -49,6 +49,7 @@ class PauseReason(StrEnum):
     LEDGER = "ledger"
     PUBLISHER = "publisher"
     DEAD_LETTERS = "dead_letters"
+    DRAINING = "draining"
 
 
 class WorkerError(Exception):
@@ -108,3 +109,16 @@ class Unavailable(WorkerError):
 
 class Misconfigured(WorkerError):
     """The operator has to change something before the worker can run."""
+
+
+def failure_of(error_type: ErrorType, detail: str) -> JobError:
+    """Build the failure of a job again from what was kept of it."""
+    match error_type:
+        case ErrorType.UNKNOWN_OUTCOME:
+            return InDoubt(detail)
+        case ErrorType.NOT_ON_WHATSAPP | ErrorType.REFUSED:
+            return Refused(error_type, detail)
+        case ErrorType.THROTTLED:
+            return Throttled(error_type, detail)
+        case _:
+            return Transient(error_type, detail)

@@ -62,14 +62,7 @@ class Superseded:
     job: Job
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """Its key was used before for a message with other content."""
-
-    job: Job
-
-
-Claim = Fresh | Doubtful | Unfinished | AlreadySent | Superseded | Conflict
+Claim = Fresh | Doubtful | Unfinished | AlreadySent | Superseded
 
 
 # What becomes of a delivery --------------------------------------------------------------------
@@ -79,6 +72,7 @@ Claim = Fresh | Doubtful | Unfinished | AlreadySent | Superseded | Conflict
 class Sent:
     """WhatsApp took it, under this id."""
 
+    job: Job
     whatsapp_id: str
 
 
@@ -86,7 +80,7 @@ class Sent:
 class Duplicate:
     """Nothing to send: it was sent before, or a newer copy of it exists."""
 
-    stale: bool = False
+    claim: AlreadySent | Superseded
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +88,14 @@ class Retry:
     """Try again later.
 
     Attributes:
+        job: the job as it was when it failed.
         error: why.
         attempt: the attempt its copy carries.
         rung: nominal delay in seconds: names the rung of the retry ladder.
         delay: seconds to wait, at most `rung` (jitter).
     """
 
+    job: Job
     error: JobError
     attempt: int
     rung: float
@@ -111,10 +107,12 @@ class DeadLetter:
     """Give up: a copy that says why goes to the dead-letter queue.
 
     Attributes:
+        job: the job as it was when it failed.
         error: why.
         attempts: failed attempts, the last one included.
     """
 
+    job: Job
     error: JobError
     attempts: int
 
@@ -137,12 +135,10 @@ class Record:
         delivery: what arrived.
         outcome: what became of it.
         seconds: from being taken up to being settled.
-        job: what the ledger knew when it was claimed, None if it was never claimed.
         envelope: the message, None if it could not be read; printing it shows no contents.
     """
 
     delivery: Delivery
     outcome: Outcome
     seconds: float
-    job: Job | None = None
     envelope: WhatsAppEnvelope | None = None

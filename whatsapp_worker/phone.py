@@ -1,6 +1,11 @@
 """From what people write to the number WhatsApp wants."""
 
+import re
 from enum import StrEnum
+
+import phonenumbers
+
+from whatsapp_worker.errors import ErrorType, Invalid
 
 
 class PhoneCheck(StrEnum):
@@ -9,3 +14,91 @@ class PhoneCheck(StrEnum):
     FORMAT = "format"
     POSSIBLE = "possible"
     VALID = "valid"
+
+
+# 15 digits and a sign, with generous room for separators: nothing longer is looked at (seed 003).
+_MAX_WRITTEN_CHARACTERS = 64
+
+# Spaces (a line end from a CSV file, the no-break spaces of a word processor), hyphens, dots and
+# parentheses: seed 003 "common separators", as keyboards and programs really write them.
+_SPACES = (
+    " \t\r\n\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u202f\u205f\u3000"
+)
+_HYPHENS = "-\u00ad\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
+_NO_BLANKS = str.maketrans("", "", _SPACES + _HYPHENS + ".")
+_NO_PARENTHESES = str.maketrans("", "", "()")
+
+_E164 = re.compile(r"\+[0-9]{8,15}")  # DESIGN 3; `[0-9]`, because `\d` takes digits of any script.
+_CALLING_CODES = frozenset(str(code) for code in phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
+_MASK = "*******"
+
+
+def parse_phone(text: str, check: PhoneCheck) -> str:
+    """Clean a destination to E.164, such as `+5511999999999`: what is returned is what gets sent.
+
+    Rules from DESIGN 3 and seed 003: `+`, then 8 to 15 digits in all, of which the first are a
+    country calling code; separators are cleaned.
+
+    Args:
+        text: the destination as the publisher wrote it.
+        check: FORMAT stops there; POSSIBLE wants a length the country has, VALID a number range
+            it has assigned, both as `phonenumbers` knows them.
+
+    Raises:
+        Invalid: INVALID_PHONE; the detail says what to change and never holds the number.
+    """
+    number = text if _E164.fullmatch(text) else _clean(text)
+    if not any(number[1 : 1 + length] in _CALLING_CODES for length in (1, 2, 3)):
+        raise _invalid("starts with no known country calling code: write +, country code, number")
+    if check is not PhoneCheck.FORMAT:
+        _ask_phonenumbers(number, check)
+    return number
+
+
+def mask_phone(e164: str) -> str:
+    """Show a number to people who may not know it: `+55*******99`.
+
+    The number of stars says nothing about the number's length; anything that is not E.164 is
+    masked whole.
+    """
+    return f"{e164[:3]}{_MASK}{e164[-2:]}" if _E164.fullmatch(e164) else _MASK
+
+
+def _clean(text: str) -> str:
+    if len(text) > _MAX_WRITTEN_CHARACTERS:
+        raise _invalid("is too long: write one number, +, country code, 8 to 15 digits in all")
+    compact = text.translate(_NO_BLANKS)
+    if "(0)" in compact:  # "+44 (0)20 ...": dialled within the country only; kept, it would send
+        # to a number nobody meant, and dropped, it would break Italian numbers: so ask.
+        raise _invalid('has an optional "(0)": leave it out, write the number as dialled abroad')
+    number = compact.translate(_NO_PARENTHESES)
+    if not number.startswith("+"):
+        raise _invalid("does not start with +: write +, country code, number")
+    digits = number[1:]
+    if not (digits.isascii() and digits.isdigit()):
+        raise _invalid(
+            "may hold only digits after the + (spaces, dashes, dots, parentheses are cleaned): "
+            "remove everything else"
+        )
+    if not _E164.fullmatch(number):
+        raise _invalid("must have 8 to 15 digits after the +, the country code included")
+    return number
+
+
+def _ask_phonenumbers(number: str, check: PhoneCheck) -> None:
+    parsed = phonenumbers.parse(number)  # Cannot fail: 8 digits or more, country code known.
+    # `parse` forgives a national prefix kept after the country code and judges the number without
+    # it; ours is sent as written, so the two have to be the same.
+    if phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164) != number:
+        raise _invalid("keeps a national prefix after the country code: leave the prefix out")
+    # Not `is_possible_number`, which also takes numbers that only reach their own town.
+    reason = phonenumbers.is_possible_number_with_reason(parsed)
+    if reason != phonenumbers.ValidationResult.IS_POSSIBLE:
+        raise _invalid("has a length its country does not use: check the number of digits")
+    if check is PhoneCheck.VALID and not phonenumbers.is_valid_number(parsed):
+        raise _invalid("is in no number range of its country: check area code and digits")
+
+
+def _invalid(broken_rule: str) -> Invalid:
+    return Invalid(ErrorType.INVALID_PHONE, f"destination {broken_rule}")

@@ -1,0 +1,98 @@
+"""Stand-ins for RabbitMQ and WhatsApp that keep what they were told, in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+
+from whatsapp_worker import outcome
+from whatsapp_worker.delivery import Delivery, Receipt
+from whatsapp_worker.envelope import WhatsAppEnvelope
+from whatsapp_worker.errors import Unavailable
+
+Step = str | Exception
+"""What a scripted sender does: return this id, or raise this."""
+
+
+@dataclass
+class FakeBroker:
+    """A queue in memory; fits ports.Broker.
+
+    Attributes:
+        settled: what was done, in order, as (verb, body).
+        retries, letters, rejects: what was published, in order.
+        trouble: raised by the next publish, as often as there are elements.
+    """
+
+    settled: list[tuple[str, bytes]] = field(default_factory=list)
+    retries: list[outcome.Retry] = field(default_factory=list)
+    letters: list[outcome.DeadLetter] = field(default_factory=list)
+    rejects: list[outcome.Reject] = field(default_factory=list)
+    trouble: list[Unavailable] = field(default_factory=list)
+    _queue: asyncio.Queue[Delivery | None] = field(default_factory=asyncio.Queue)
+
+    def put(self, *deliveries: Delivery) -> None:
+        for delivery in deliveries:
+            self._queue.put_nowait(delivery)
+
+    def end(self) -> None:
+        self._queue.put_nowait(None)
+
+    async def deliveries(self) -> AsyncIterator[Delivery]:
+        while (delivery := await self._queue.get()) is not None:
+            yield delivery
+
+    async def ack(self, delivery: Delivery) -> None:
+        self.settled.append(("ack", delivery.body))
+
+    async def give_back(self, delivery: Delivery) -> None:
+        self.settled.append(("give back", delivery.body))
+        delivery.receipt.lost = True
+
+    async def reject(self, delivery: Delivery, reject: outcome.Reject) -> None:
+        self._publish()
+        self.rejects.append(reject)
+        self.settled.append(("reject", delivery.body))
+
+    async def retry(self, delivery: Delivery, retry: outcome.Retry) -> None:
+        self._publish()
+        self.retries.append(retry)
+        self.settled.append(("retry", delivery.body))
+
+    async def dead_letter(self, delivery: Delivery, letter: outcome.DeadLetter) -> None:
+        self._publish()
+        self.letters.append(letter)
+        self.settled.append(("dead letter", delivery.body))
+
+    def _publish(self) -> None:
+        if self.trouble:
+            raise self.trouble.pop(0)
+
+
+@dataclass
+class FakeSender:
+    """Does what its script says, one step a send; then it sends.  Fits ports.Sender."""
+
+    script: list[Step] = field(default_factory=list)
+    sent: list[tuple[str, str]] = field(default_factory=list)
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+    may_end: asyncio.Event = field(default_factory=asyncio.Event)
+    before: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        self.may_end.set()
+
+    async def send(self, envelope: WhatsAppEnvelope) -> str:
+        self.began.set()
+        self.before()
+        await self.may_end.wait()
+        step = self.script.pop(0) if self.script else f"WA{len(self.sent) + 1}"
+        if isinstance(step, Exception):
+            raise step
+        self.sent.append((envelope.destination, envelope.text_message))
+        return step
+
+
+def returned(delivery: Delivery) -> Delivery:
+    """The same message as RabbitMQ hands it out once more after its channel was lost."""
+    delivery.receipt.lost = True
+    return replace(delivery, receipt=Receipt(), redelivered=True)

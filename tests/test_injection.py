@@ -1,0 +1,107 @@
+"""The patterns match in linear time, and the readings undo what hides an attack."""
+
+import time
+from collections.abc import Iterator
+from re import _constants as code  # type: ignore[attr-defined]  # No public way to walk a pattern.
+from re import _parser as parser  # type: ignore[attr-defined]
+from typing import Any
+
+import pytest
+
+from whatsapp_worker import injection
+from whatsapp_worker.injection import STANDARD, STRICT, readings
+
+PATTERNS = [pattern for rule in (*STANDARD, *STRICT) for pattern in rule.patterns]
+REPEATS = (code.MAX_REPEAT, code.MIN_REPEAT, code.POSSESSIVE_REPEAT)
+
+
+def repeats(node: Any, inside: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
+    """For every repeat in a parsed pattern, how often it and those around it may repeat."""
+    if isinstance(node, tuple) and node and node[0] in REPEATS:
+        least, most, body = node[1]
+        chain = (*inside, most if most != least else 1)
+        yield chain
+        yield from repeats(body, chain)
+    elif isinstance(node, (tuple, list, parser.SubPattern)):
+        for child in node:
+            yield from repeats(child, inside)
+
+
+def is_linear(pattern: str) -> bool:
+    """Bounded repeats, none that varies inside another that goes round more than once."""
+    return all(
+        max(chain) <= 400 and sum(most > 1 for most in chain) <= 1
+        for chain in repeats(parser.parse(pattern))
+    )
+
+
+@pytest.mark.parametrize("pattern", [pattern.pattern for pattern in PATTERNS])
+def test_every_pattern_has_only_bounded_repeats_that_do_not_nest(pattern: str) -> None:
+    assert is_linear(pattern)
+
+
+@pytest.mark.parametrize("pattern", [r"a*", r"(?:a{0,9}b?){0,9}", r"(a+)+$", r"x(?:y{1,401})?"])
+def test_the_check_of_patterns_finds_those_that_may_explode(pattern: str) -> None:
+    assert not is_linear(pattern)
+
+
+HOSTILE = [
+    "a", " ", "\n", "'", '"', "<", "<a ", "<a on", "<script ", "' or ", "' or a", "';", "; drop ",
+    "union select ", "union select a,", "javascript:", "j a v a ", "on", "onclick", "%27", "%25",
+    "&#0", "&#39;", "&", "/*", "/**/", "/*!5", "--", "#", "1 or ", "?a=", "' and (select ", "\\x2",
+    "; update a set ", "; insert into a (", "a.", "\ufdfa", "(", "<a style=", "&lt;", "x'", "+",
+]  # fmt: skip
+
+
+def cpu_seconds(text: str) -> float:
+    """The least of three tries, in CPU time of this thread: other processes do not count."""
+
+    def once() -> float:
+        started = time.thread_time()
+        texts = readings(text)
+        for pattern in PATTERNS:
+            for each in texts:
+                pattern.search(each)
+        return time.thread_time() - started
+
+    return min(once() for _ in range(3))
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_eight_times_the_text_takes_nowhere_near_sixty_four_times_the_work(piece: str) -> None:
+    long = (piece * 4096)[:4096]
+    assert cpu_seconds(long) < 28 * cpu_seconds(long[:512])
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("' OR", "' or"),
+        ("%27 or", "' or"),
+        ("%2527+or", "' or"),
+        ("&#39; or", "' or"),
+        ("&#x27; or", "' or"),
+        ("&apos; or", "' or"),
+        ("\\x27 or", "' or"),
+        ("\\u0027 or", "' or"),
+        ("\uff07\u3000\uff4f\uff52", "' or"),
+        ("'\u200b o\u200dr", "' or"),
+        ("'  \t or", "' or"),
+        ("' \n\n or", "'\nor"),
+        ("' o/**/r", "' or"),
+        ("'/* x */or", "' or"),
+        ("' /*!50000or*/", "' or "),
+        ("&#x110000;' or", "' or"),
+    ],
+)
+def test_reads_through_what_hides_an_attack(written: str, read: str) -> None:
+    assert read in readings(written)
+
+
+def test_reads_a_plain_text_once() -> None:
+    assert readings("Plain, 100% ordinary text") == ("plain, 100% ordinary text",)
+
+
+def test_kinds_are_told_apart_by_name() -> None:
+    kinds = [rule.kind for rule in (*injection.STANDARD, *injection.STRICT)]
+    assert len(set(kinds)) == len(kinds)

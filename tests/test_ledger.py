@@ -1,0 +1,535 @@
+"""What the ledger says of a delivery, whatever happened to the deliveries before it."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from tests.support.eventually import eventually
+from whatsapp_worker.delivery import Delivery, Receipt
+from whatsapp_worker.envelope import WhatsAppEnvelope
+from whatsapp_worker.errors import (
+    ErrorType,
+    InDoubt,
+    Invalid,
+    Misconfigured,
+    PauseReason,
+    Refused,
+    Throttled,
+    Transient,
+    Unavailable,
+)
+from whatsapp_worker.outcome import (
+    AlreadySent,
+    Claim,
+    DeadLetter,
+    Doubtful,
+    Fresh,
+    Job,
+    Retry,
+    Superseded,
+    Unfinished,
+)
+from whatsapp_worker.store.database import FILE_NAME, MIGRATIONS, sent_keys
+from whatsapp_worker.store.ledger import OVERDUE_AFTER, SqliteLedger
+
+NUMBER = "+5511999990001"
+BROKEN = Transient(ErrorType.SERVER_ERROR, "WhatsApp answered 503")
+
+
+class Bench:
+    """A ledger in a directory, that can be opened again as after a crash."""
+
+    def __init__(self, directory: Path, prefetch: int = 1) -> None:
+        self.directory = directory
+        self.prefetch = prefetch
+        self.now = 1_000_000.0
+        self.reports: list[tuple[PauseReason, str | None]] = []
+
+    async def open(self) -> SqliteLedger:
+        self.ledger = SqliteLedger(
+            self.directory, self.prefetch, lambda *report: self.reports.append(report), self.clock
+        )
+        await self.ledger.open()
+        return self.ledger
+
+    async def crash(self) -> None:
+        """Forget all that is in memory, as SIGKILL does; what was committed stays."""
+        await self.ledger.close()
+        await self.open()
+
+    def clock(self) -> float:
+        self.now += 1
+        return self.now
+
+    async def ask(self, delivery: Delivery, envelope: WhatsAppEnvelope | None = None) -> Claim:
+        async with self.ledger.claim(delivery, envelope or message()) as claim:
+            return claim
+
+    async def fresh(self, delivery: Delivery) -> Job:
+        claim = await self.ask(delivery)
+        assert isinstance(claim, Fresh), claim
+        return claim.job
+
+    async def send(self, delivery: Delivery) -> Job:
+        """Go all the way to SENT."""
+        async with self.ledger.claim(delivery, message()) as claim:
+            assert isinstance(claim, Fresh), claim
+            await self.ledger.sending(claim.job)
+            await self.ledger.sent(claim.job, "WA1")
+            return claim.job
+
+    async def begin(self, delivery: Delivery) -> Job:
+        """Go to SENDING and no further, as a crash in mid-send does."""
+        async with self.ledger.claim(delivery, message()) as claim:
+            assert isinstance(claim, Fresh), claim
+            await self.ledger.sending(claim.job)
+            return claim.job
+
+    async def fail(self, delivery: Delivery, error: Transient | Refused | InDoubt = BROKEN) -> Job:
+        async with self.ledger.claim(delivery, message()) as claim:
+            await self.ledger.sending(claim.job)
+            return await self.ledger.failed(claim.job, error)
+
+    async def retry(self, delivery: Delivery) -> Job:
+        async with self.ledger.claim(delivery, message()) as claim:
+            await self.ledger.sending(claim.job)
+            job = await self.ledger.failed(claim.job, BROKEN)
+            await self.ledger.retried(Retry(job, BROKEN, job.attempt + 1, 5.0, 5.0))
+            return job
+
+    async def kill(self, delivery: Delivery) -> Job:
+        async with self.ledger.claim(delivery, message()) as claim:
+            await self.ledger.sending(claim.job)
+            job = await self.ledger.failed(claim.job, BROKEN)
+            await self.ledger.dead(DeadLetter(job, BROKEN, job.attempt + 1))
+            return job
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    bench = Bench(tmp_path)
+    await bench.open()
+    yield bench
+    await bench.ledger.close()
+
+
+def message(text: str = "hello", key: str | None = None, user: int = 1) -> WhatsAppEnvelope:
+    return WhatsAppEnvelope.model_validate(
+        {
+            "user_id": str(UUID(int=user)),
+            "text_message": text,
+            "destination": NUMBER,
+            "idempotency_key": key,
+        }
+    )
+
+
+def keyed(**changes: object) -> Delivery:
+    return replace(Delivery(b"body", Receipt(), message_id="m-1"), **changes)  # type: ignore[arg-type]  # field by field
+
+
+def keyless(content: bytes = b"body") -> Delivery:
+    return Delivery(content, Receipt(), fingerprint=content)
+
+
+def again(delivery: Delivery, **changes: object) -> Delivery:
+    """The same message, handed out once more after its channel was lost."""
+    delivery.receipt.lost = True
+    return replace(delivery, receipt=Receipt(), redelivered=True, **changes)  # type: ignore[arg-type]  # field by field
+
+
+def copy_of(job: Job, attempt: int) -> Delivery:
+    return Delivery(b"body", Receipt(), job_key=job.key, attempt=attempt, fingerprint=b"copy")
+
+
+# With a key --------------------------------------------------------------------------------------
+
+
+async def test_an_unknown_job_is_fresh(bench: Bench) -> None:
+    job = await bench.fresh(keyed())
+    assert (job.attempt, job.unknown_count) == (0, 0)
+    assert len(bytes.fromhex(job.key)) == 32
+
+
+async def test_a_sent_job_is_never_sent_again(bench: Bench) -> None:
+    first = keyed()
+    job = await bench.send(first)
+    for delivery in (again(first), keyed(), copy_of(job, 3), keyed(replay=True)):
+        claim = await bench.ask(delivery)
+        assert isinstance(claim, AlreadySent)
+    await bench.crash()
+    assert isinstance(await bench.ask(keyed()), AlreadySent)
+
+
+async def test_a_send_that_a_crash_cut_off_is_doubtful(bench: Bench) -> None:
+    first = keyed()
+    await bench.begin(first)
+    await bench.crash()
+    assert isinstance(await bench.ask(again(first)), Doubtful)
+
+
+async def test_a_job_taken_back_before_it_left_is_fresh(bench: Bench) -> None:
+    first = keyed()
+    async with bench.ledger.claim(first, message()) as claim:
+        await bench.ledger.sending(claim.job)
+        await bench.ledger.unsent(claim.job)
+    await bench.crash()
+    await bench.fresh(again(first))
+
+
+async def test_a_failure_whose_copy_was_not_published_goes_on_there(bench: Bench) -> None:
+    first = keyed()
+    job = await bench.fail(first)
+    await bench.crash()
+    claim = await bench.ask(again(first))
+    assert isinstance(claim, Unfinished)
+    assert claim.job == job
+    assert (type(claim.error), claim.error.error_type, claim.error.detail) == (
+        Transient,
+        BROKEN.error_type,
+        BROKEN.detail,
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Refused(ErrorType.NOT_ON_WHATSAPP, "no account"),
+        Throttled(ErrorType.THROTTLED, "429"),
+        InDoubt("no answer"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_an_unfinished_failure_keeps_its_class(bench: Bench, error: Refused) -> None:
+    first = keyed()
+    await bench.fail(first, error)
+    claim = await bench.ask(again(first))
+    assert isinstance(claim, Unfinished)
+    assert type(claim.error) is type(error)
+
+
+async def test_counts_a_send_without_an_answer_on_its_own(bench: Bench) -> None:
+    job = await bench.fail(keyed(), InDoubt("no answer"))
+    assert (job.attempt, job.unknown_count) == (0, 1)
+
+
+async def test_the_retry_copy_is_fresh_and_the_original_stale(bench: Bench) -> None:
+    first = keyed()
+    job = await bench.retry(first)
+    assert isinstance(await bench.ask(again(first)), Superseded)
+    claim = await bench.ask(copy_of(job, 1))
+    assert isinstance(claim, Fresh)
+    assert (claim.job.key, claim.job.attempt) == (job.key, 1)
+    assert claim.job.first_seen == job.first_seen
+
+
+async def test_a_copy_that_is_ahead_of_the_row_is_accepted(bench: Bench) -> None:
+    job = await bench.fail(keyed())  # The copy was confirmed, RETRY was not committed (W6).
+    claim = await bench.ask(copy_of(job, 1))
+    assert claim == Fresh(replace(job, attempt=1))
+
+
+async def test_a_copy_without_a_row_is_fresh_at_its_attempt(bench: Bench) -> None:
+    claim = await bench.ask(copy_of(Job("ab" * 32), 2))
+    assert isinstance(claim, Fresh)
+    assert (claim.job.key, claim.job.attempt) == ("ab" * 32, 2)
+
+
+async def test_a_dead_job_stays_dead_when_its_delivery_comes_again(bench: Bench) -> None:
+    first = keyed()
+    job = await bench.kill(first)
+    assert isinstance(await bench.ask(again(first)), Superseded)
+    assert isinstance(await bench.ask(copy_of(job, 1)), Superseded)
+
+
+async def test_a_replay_of_a_dead_job_starts_at_the_first_attempt(bench: Bench) -> None:
+    job = await bench.kill(keyed())
+    claim = await bench.ask(replace(copy_of(job, 0), replay=True, redelivered=True))
+    assert isinstance(claim, Fresh)
+    assert (claim.job.key, claim.job.attempt, claim.job.unknown_count) == (job.key, 0, 0)
+
+
+async def test_a_fresh_publish_of_a_dead_job_is_a_new_job_even_when_redelivered(
+    bench: Bench,
+) -> None:
+    await bench.kill(keyed())
+    anew = keyed()
+    await bench.fresh(anew)
+    await bench.crash()
+    await bench.fresh(again(anew))
+
+
+async def test_a_key_used_for_other_content_is_a_conflict(bench: Bench) -> None:
+    await bench.send(keyed())
+    with pytest.raises(Invalid) as caught:
+        await bench.ask(keyed(), message("other text"))
+    assert caught.value.error_type is ErrorType.KEY_CONFLICT
+    assert "other text" not in str(caught.value)
+
+
+async def test_one_user_can_not_use_up_the_key_of_another(bench: Bench) -> None:
+    await bench.send(keyed())
+    assert isinstance(await bench.ask(keyed(), message(user=2)), Fresh)
+
+
+async def test_the_envelopes_own_key_goes_before_the_message_id(bench: Bench) -> None:
+    one = await bench.ask(keyed(), message(key="order-1"))
+    two = await bench.ask(keyed(message_id="m-2"), message(key="order-1"))
+    three = await bench.ask(keyed(), message(key="order-2"))
+    assert one.job.key == two.job.key != three.job.key
+
+
+async def test_a_second_claim_waits_for_the_first_and_judges_its_result(bench: Bench) -> None:
+    first = keyed()
+    async with bench.ledger.claim(first, message()) as claim:
+        waiting = asyncio.create_task(bench.ask(again(first)))
+        await bench.ledger.sending(claim.job)
+        await bench.ask(keyed(message_id="other"))  # Others go on meanwhile.
+        assert not waiting.done()
+        await bench.ledger.sent(claim.job, "WA1")
+    assert isinstance(await waiting, AlreadySent)
+
+
+# Without a key -----------------------------------------------------------------------------------
+
+
+async def test_two_identical_fresh_messages_are_two_jobs(bench: Bench) -> None:
+    one, two = keyless(), keyless()
+    first = await bench.send(one)
+    one.receipt.ack_proven = True
+    assert (await bench.send(two)).key != first.key
+
+
+async def test_a_keyless_delivery_whose_ack_was_lost_is_not_sent_again(bench: Bench) -> None:
+    first = keyless()
+    job = await bench.send(first)
+    assert await bench.ask(again(first)) == AlreadySent(job)
+
+
+async def test_a_keyless_delivery_is_recognised_after_a_crash(bench: Bench) -> None:
+    first = keyless()
+    job = await bench.send(first)
+    await bench.crash()
+    assert isinstance(await bench.ask(keyless(b"something else")), Fresh)
+    assert (await bench.ask(again(first))).job.key == job.key
+
+
+async def test_a_keyless_send_that_a_crash_cut_off_is_doubtful(bench: Bench) -> None:
+    first = keyless()
+    await bench.begin(first)
+    await bench.crash()
+    assert isinstance(await bench.ask(again(first)), Doubtful)
+
+
+async def test_a_redelivered_message_is_matched_only_once(bench: Bench) -> None:
+    first = keyless()
+    await bench.send(first)
+    returned = again(first)
+    assert isinstance(await bench.ask(returned), AlreadySent)
+    returned.receipt.ack_proven = True
+    await bench.fresh(again(keyless()))
+
+
+async def test_a_proven_ack_is_never_matched(bench: Bench) -> None:
+    one, two = keyless(), keyless()
+    await bench.send(one)
+    one.receipt.ack_proven = one.receipt.lost = True
+    await bench.fresh(again(two))
+
+
+async def test_a_twin_that_waited_when_the_worker_crashed_is_still_sent(bench: Bench) -> None:
+    one, two = keyless(), keyless()
+    await bench.send(one)
+    one.receipt.ack_proven = True
+    await bench.fresh(two)  # Claimed, then paused: nothing of it was begun.
+    await bench.crash()
+    await bench.fresh(again(two))
+
+
+async def test_a_message_like_one_from_before_the_crash_is_a_new_job(bench: Bench) -> None:
+    await bench.send(keyless())
+    await bench.crash()
+    two = keyless()
+    await bench.fresh(two)
+    await bench.crash()
+    await bench.fresh(again(two))
+
+
+async def test_twins_in_flight_together_are_doubtful_when_one_returns(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, prefetch=10)
+    await bench.open()
+    one, two = keyless(), keyless()
+    async with AsyncExitStack() as claims:
+        first = await claims.enter_async_context(bench.ledger.claim(one, message()))
+        await claims.enter_async_context(bench.ledger.claim(two, message()))
+        await bench.ledger.sending(first.job)
+        await bench.ledger.sent(first.job, "WA1")
+        # Acked, and the channel is lost: which of the two comes again?
+    returned = await bench.ask(again(two))
+    one.receipt.lost = True
+    claim = await bench.ask(again(keyless()))
+    assert isinstance(returned, Fresh)
+    assert isinstance(claim, Doubtful)
+    await bench.crash()
+    one.receipt.lost = True
+    assert isinstance(await bench.ask(again(keyless())), Doubtful)
+    await bench.ledger.close()
+
+
+async def test_a_given_back_keyless_failure_goes_on_where_it_was(bench: Bench) -> None:
+    first = keyless()
+    job = await bench.fail(first)
+    claim = await bench.ask(first)  # The pipeline asks again for the same delivery.
+    assert (type(claim), claim.job) == (Unfinished, job)
+    claim = await bench.ask(again(first))
+    assert (type(claim), claim.job) == (Unfinished, job)
+
+
+async def test_a_keyless_original_is_stale_once_its_copy_exists(bench: Bench) -> None:
+    first = keyless()
+    job = await bench.retry(first)
+    assert isinstance(await bench.ask(copy_of(job, 1)), Fresh)
+    assert isinstance(await bench.ask(again(first)), Superseded)
+    await bench.crash()
+    assert isinstance(await bench.ask(again(first)), Superseded)
+
+
+async def test_forgets_keyless_jobs_that_can_not_come_again(bench: Bench) -> None:
+    for number in range(20):
+        one = keyless(str(number).encode())
+        await bench.send(one)
+        one.receipt.ack_proven = True
+    assert len(bench.ledger._keyless._jobs) <= 2 * bench.prefetch
+
+
+# The file ----------------------------------------------------------------------------------------
+
+
+async def test_the_files_are_private(bench: Bench, tmp_path: Path) -> None:
+    await bench.send(keyed())
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert set(modes.values()) == {0o600}
+    assert FILE_NAME in modes
+
+
+async def test_rows_hold_neither_number_nor_text_nor_key(bench: Bench, tmp_path: Path) -> None:
+    await bench.ask(keyed(message_id="customer-4711"), message("a secret text", key="order-4711"))
+    await bench.send(keyed(message_id="customer-4711"))
+    await bench.ledger.close()
+    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    for secret in (NUMBER, NUMBER[1:], "hello", "customer-4711", "order-4711", str(UUID(int=1))):
+        assert secret.encode() not in kept
+    await bench.open()
+
+
+async def test_refuses_a_file_of_a_newer_worker(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    await (await bench.open()).close()
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    connection.close()
+    with pytest.raises(Misconfigured, match="newer whatsapp-worker"):
+        await bench.open()
+
+
+async def test_refuses_a_file_that_is_no_ledger(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b"no database at all" * 100)
+    with pytest.raises(Misconfigured, match="not a database"):
+        await Bench(tmp_path).open()
+
+
+async def test_forgets_jobs_after_their_retention(bench: Bench) -> None:
+    old, new = keyed(message_id="old"), keyed(message_id="new")
+    await bench.send(old)
+    bench.now += 100
+    await bench.send(new)
+    seen: list[int] = []
+    upkeep = asyncio.create_task(bench.ledger.run(50, seen.append))
+    await eventually(lambda: bool(seen))
+    upkeep.cancel()
+    await bench.fresh(keyed(message_id="old"))
+    assert isinstance(await bench.ask(keyed(message_id="new")), AlreadySent)
+
+
+async def test_counts_retry_copies_that_never_came_back(bench: Bench) -> None:
+    job = await bench.retry(keyed(message_id="gone"))
+    back = await bench.retry(keyed(message_id="back"))
+    await bench.send(copy_of(back, 1))
+    bench.now += OVERDUE_AFTER + 10
+    seen: list[int] = []
+    upkeep = asyncio.create_task(bench.ledger.run(1e9, seen.append))
+    await eventually(lambda: bool(seen))
+    upkeep.cancel()
+    assert seen == [1]
+    assert job.key != back.key
+
+
+async def test_tells_which_keys_were_sent_from_another_process(
+    bench: Bench, tmp_path: Path
+) -> None:
+    sent = await bench.send(keyed())
+    dead = await bench.kill(keyed(message_id="m-2"))
+    keys = [sent.key, dead.key, "ab" * 32]
+    assert sent_keys(tmp_path / FILE_NAME, keys) == {sent.key}
+
+
+class Trouble:
+    """Makes the ledger's file unusable, and mends it."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._file = bench.directory / FILE_NAME
+        self._lock = sqlite3.connect(self._file, timeout=0, isolation_level=None)
+
+    def start(self) -> None:
+        self._lock.execute("BEGIN EXCLUSIVE")  # Like a disk that takes no write.
+
+    def stop(self) -> None:
+        self._lock.execute("ROLLBACK")
+        self._lock.close()
+
+
+async def test_fails_closed_and_recovers_by_itself(bench: Bench) -> None:
+    trouble = Trouble(bench)
+    upkeep = asyncio.create_task(bench.ledger.run(1e9, lambda _count: None))
+    trouble.start()
+    async with bench.ledger.claim(keyed(), message()) as claim:
+        with pytest.raises(Unavailable) as caught:
+            await bench.ledger.sending(claim.job)
+    assert caught.value.reason is PauseReason.LEDGER
+    with pytest.raises(Unavailable):
+        await bench.ask(keyed())
+    reason, why = bench.reports[-1]
+    assert (reason, bool(why)) == (PauseReason.LEDGER, True)
+    trouble.stop()
+    await eventually(lambda: bench.ledger.problem is None, within=10)
+    assert bench.reports[-1] == (PauseReason.LEDGER, None)
+    await bench.send(keyed())
+    upkeep.cancel()
+
+
+async def test_keeps_a_result_until_the_file_takes_it(bench: Bench) -> None:
+    trouble = Trouble(bench)
+    upkeep = asyncio.create_task(bench.ledger.run(1e9, lambda _count: None))
+    async with bench.ledger.claim(keyed(), message()) as claim:
+        await bench.ledger.sending(claim.job)
+        trouble.start()
+        sent = asyncio.create_task(bench.ledger.sent(claim.job, "WA1"))
+        await eventually(lambda: bench.ledger.problem is not None, within=10)
+        assert not sent.done()
+        trouble.stop()
+        await sent
+    assert isinstance(await bench.ask(keyed()), AlreadySent)
+    upkeep.cancel()
+
+
+async def test_says_what_to_do_when_the_directory_can_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).mkdir()  # Root may write anywhere: only this stops it as well.
+    with pytest.raises(Misconfigured, match="see that its directory is writable"):
+        await Bench(tmp_path).open()
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]

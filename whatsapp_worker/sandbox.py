@@ -1,0 +1,161 @@
+"""A sender that sends nothing: for the demo, for staging and for tests.
+
+It does what its rules say for a destination, and keeps what it "sent" where one can read it.
+"""
+
+import asyncio
+import json
+import os
+import secrets
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from whatsapp_worker.envelope import WhatsAppEnvelope
+from whatsapp_worker.errors import (
+    ErrorType,
+    InDoubt,
+    Misconfigured,
+    PauseReason,
+    Refused,
+    Throttled,
+    Transient,
+    Unavailable,
+)
+
+EVERYONE = "*"
+"""The destination whose rule holds for all that have none of their own."""
+
+LOOK_INTERVAL = 0.1
+"""Seconds between two looks at a rules file: a script switches the sandbox by writing it."""
+
+
+class Rule(BaseModel):
+    """What the sandbox does for one destination; by default it sends at once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latency: Annotated[float, Field(ge=0, le=3600)] = 0.0
+    """Seconds that a send takes."""
+    offline: bool = False
+    """The account is offline: work pauses until the rules change.  For `*` only."""
+    hang: bool = False
+    """The send never ends, as a native call may."""
+    refuse: bool = False
+    """WhatsApp says that the recipient has no account."""
+    throttle: bool = False
+    """WhatsApp asks for fewer messages."""
+    fail: Annotated[int, Field(ge=0)] = 0
+    """So many sends fail, surely unsent, before one works."""
+    doubt: Annotated[int, Field(ge=0)] = 0
+    """So many sends end without an answer (the message has left) before one gets its answer."""
+
+
+Rules = TypeAdapter(dict[str, Rule])
+
+
+class Sandbox:
+    """Stands where WhatsApp would.
+
+    Args:
+        rules: JSON, an object of destination (or `*`) to Rule; `@file` is read again whenever it
+            changes.
+        outbox: a file that gets one JSON line per message "sent", None to keep none.
+        report: told that the account is offline, and with None that it is back.
+    """
+
+    def __init__(
+        self,
+        rules: str | None,
+        outbox: Path | None,
+        report: Callable[[PauseReason, str | None], None],
+    ) -> None:
+        self._source = rules or "{}"
+        self._outbox = outbox
+        self._report = report
+        self._tries: Counter[str] = Counter()
+        self._version: tuple[int, int] | None = None
+        self._rules: dict[str, Rule] = {}
+        self.online = False
+
+    async def run(self) -> None:
+        """Follow the rules file until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL)
+            with suppress(Misconfigured):  # Half written, perhaps: the rules stay as they are.
+                self._look()
+
+    def open(self) -> None:
+        """Read the rules; raises Misconfigured if they make no sense."""
+        self._look()
+
+    async def send(self, envelope: WhatsAppEnvelope) -> str:
+        """See ports.Sender.send."""
+        destination = envelope.destination
+        rule = self._rules.get(destination) or self._rules.get(EVERYONE) or Rule()
+        if not self.online:
+            raise Unavailable(PauseReason.WHATSAPP, "the sandbox is offline")
+        await asyncio.sleep(rule.latency)
+        if rule.hang:
+            await asyncio.Event().wait()
+        if rule.refuse:
+            raise Refused(ErrorType.NOT_ON_WHATSAPP, "the destination has no WhatsApp account")
+        if rule.throttle:
+            raise Throttled(ErrorType.THROTTLED, "WhatsApp asks for fewer messages")
+        self._tries[destination] += 1
+        if self._tries[destination] <= rule.fail:
+            raise Transient(ErrorType.SERVER_ERROR, "the sandbox fails this send, as told")
+        whatsapp_id = self._keep(envelope)
+        if self._tries[destination] <= rule.fail + rule.doubt:
+            raise InDoubt("the sandbox gives no answer to this send, as told")
+        return whatsapp_id
+
+    def _keep(self, envelope: WhatsAppEnvelope) -> str:
+        whatsapp_id = "SANDBOX" + secrets.token_hex(8).upper()
+        if self._outbox is not None:
+            message: dict[str, Any] = {
+                "id": whatsapp_id,
+                "destination": envelope.destination,
+                "text": envelope.text_message,
+                "user_id": str(envelope.user_id),
+                "at": datetime.now(UTC).isoformat(),
+            }
+            line = json.dumps(message, ensure_ascii=False) + "\n"
+            descriptor = os.open(self._outbox, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                os.write(descriptor, line.encode())  # One write: whole lines, whoever is killed.
+            finally:
+                os.close(descriptor)
+        return whatsapp_id
+
+    def _look(self) -> None:
+        text = self._source
+        if text.startswith("@"):
+            path = Path(text[1:])
+            try:
+                status = path.stat()
+                version = (status.st_mtime_ns, status.st_size)
+                text = path.read_text()
+            except OSError as error:
+                raise Misconfigured(f"SANDBOX_RULES: {path}: {error.strerror}") from None
+        else:
+            version = (0, 0)
+        if version == self._version:
+            return
+        try:
+            self._rules = Rules.validate_json(text)
+        except ValidationError as error:
+            where = ", ".join(".".join(str(part) for part in e["loc"]) for e in error.errors())
+            raise Misconfigured(
+                f"SANDBOX_RULES: not an object of destination to rule ({where or 'not JSON'}); "
+                'as in {"+15550100": {"refuse": true}, "*": {"latency": 0.1}}'
+            ) from None
+        self._version = version
+        offline = self._rules.get(EVERYONE, Rule()).offline
+        self.online = not offline
+        self._report(PauseReason.WHATSAPP, "the sandbox is offline, as told" if offline else None)

@@ -1,0 +1,186 @@
+"""The ledger's SQLite file: private, durable, brought up to date, and read row by row."""
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import aiosqlite
+
+from whatsapp_worker.errors import Misconfigured
+
+FILE_NAME = "ledger.db"
+
+MIGRATIONS = (
+    """
+    CREATE TABLE jobs (
+        key TEXT PRIMARY KEY,          -- HMAC of user and key, or random: reveals nothing
+        print BLOB NOT NULL,           -- HMAC of the content, tells other content apart
+        keyless INTEGER NOT NULL,      -- its delivery has no key and may come again
+        twin INTEGER NOT NULL,         -- keyless, and another one just like it was about
+        state TEXT NOT NULL,           -- NEW, SENDING, SENT, FAILED, RETRY or DEAD
+        attempt INTEGER NOT NULL,      -- failed attempts so far
+        unknown_count INTEGER NOT NULL,-- sends of it that ended without an answer
+        whatsapp_id TEXT,              -- once it is SENT
+        error_type TEXT,               -- of the last failure
+        error_detail TEXT,
+        first_seen REAL NOT NULL,      -- Unix seconds, as are the next two
+        updated_at REAL NOT NULL,
+        due_at REAL                    -- when its retry copy comes back, while it is RETRY
+    ) WITHOUT ROWID;
+    CREATE INDEX jobs_by_age ON jobs (updated_at);
+    CREATE INDEX jobs_by_due ON jobs (due_at) WHERE due_at IS NOT NULL;
+    CREATE TABLE secret (value BLOB NOT NULL);
+    """,
+)
+"""Step n takes a file from `user_version` n to n + 1; a step that was released never changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One job as it is kept; the columns are explained in MIGRATIONS."""
+
+    key: str
+    print: bytes
+    keyless: bool
+    twin: bool
+    state: str
+    attempt: int
+    unknown_count: int
+    whatsapp_id: str | None
+    error_type: str | None
+    error_detail: str | None
+    first_seen: float
+    updated_at: float
+    due_at: float | None
+
+
+_COLUMNS = ", ".join(Row.__dataclass_fields__)
+_PUT = f"INSERT OR REPLACE INTO jobs ({_COLUMNS}) VALUES ({', '.join('?' * 13)})"  # noqa: S608  Our own column names.
+_SELECT = f"SELECT {_COLUMNS} FROM jobs "  # noqa: S608  As above.
+
+
+class Database:
+    """The open file.  Every method raises sqlite3.Error when the file can not be used.
+
+    WAL with synchronous=FULL: what was committed survives a power cut (DESIGN 6, W10).
+    """
+
+    def __init__(self, connection: aiosqlite.Connection, secret: bytes) -> None:
+        self._connection = connection
+        self.secret = secret
+
+    @classmethod
+    async def open(cls, path: Path) -> Self:
+        """Open the file, make it if it is not there, and bring it up to date.
+
+        Raises:
+            Misconfigured: it was written by a newer worker.
+            sqlite3.Error, OSError: it can not be used.
+        """
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite's -wal copies the mode.
+        connection = await aiosqlite.connect(path, isolation_level=None)
+        try:
+            await connection.execute("PRAGMA busy_timeout = 500")
+            await connection.execute("PRAGMA journal_mode = WAL")
+            await connection.execute("PRAGMA synchronous = FULL")
+            await _migrate(connection)
+            ((secret,),) = await connection.execute_fetchall("SELECT value FROM secret")
+        except BaseException:
+            await connection.close()
+            raise
+        return cls(connection, secret)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the file."""
+        await self._connection.close()
+
+    async def get(self, key: str) -> Row | None:
+        """Read one job."""
+        rows = await self._fetch(_SELECT + "WHERE key = ?", (key,))
+        return rows[0] if rows else None
+
+    async def put(self, row: Row) -> None:
+        """Write one job; durable when this returns."""
+        values = tuple(getattr(row, name) for name in Row.__dataclass_fields__)
+        await self._connection.execute(_PUT, values)
+
+    async def mark(self, key: str, *, twin: bool) -> None:
+        """Keep that a keyless job has a twin; or else that its delivery does not come again."""
+        await self._connection.execute(
+            "UPDATE jobs SET keyless = ?, twin = ? WHERE key = ?", (twin, twin, key)
+        )
+
+    async def probe(self) -> None:
+        """Write without changing anything: finds a disk that is full or read-only."""
+        await self._connection.execute("UPDATE secret SET value = value")
+
+    async def newest(self, count: int) -> list[Row]:
+        """Read the jobs that changed last, the oldest of them first."""
+        return (await self._fetch(_SELECT + "ORDER BY updated_at DESC LIMIT ?", (count,)))[::-1]
+
+    async def purge(self, before: float, count: int) -> int:
+        """Forget up to `count` jobs that last changed before a time; returns how many."""
+        cursor = await self._connection.execute(
+            "DELETE FROM jobs WHERE key IN (SELECT key FROM jobs WHERE updated_at < ? LIMIT ?)",
+            (before, count),
+        )
+        return cursor.rowcount
+
+    async def overdue(self, due_before: float) -> int:
+        """Count the retry copies that should have come back before a time."""
+        ((count,),) = await self._connection.execute_fetchall(
+            "SELECT COUNT(*) FROM jobs WHERE due_at < ?", (due_before,)
+        )
+        return int(count)
+
+    async def _fetch(self, sql: str, values: tuple[object, ...]) -> list[Row]:
+        rows = await self._connection.execute_fetchall(sql, values)
+        return [Row(row[0], row[1], bool(row[2]), bool(row[3]), *row[4:]) for row in rows]
+
+
+async def _migrate(connection: aiosqlite.Connection) -> None:
+    ((version,),) = await connection.execute_fetchall("PRAGMA user_version")
+    if version > len(MIGRATIONS):
+        raise Misconfigured(
+            f"{FILE_NAME} was written by a newer whatsapp-worker (format {version}, this one "
+            f"knows {len(MIGRATIONS)}): run that version, or start with another directory"
+        )
+    for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
+        await connection.executescript(f"BEGIN; {step}; PRAGMA user_version = {number}; COMMIT;")
+    await connection.execute(
+        "INSERT INTO secret SELECT ? WHERE NOT EXISTS (SELECT * FROM secret)",
+        (secrets.token_bytes(32),),
+    )
+
+
+def sent_keys(path: Path, keys: Iterable[str]) -> frozenset[str]:
+    """Which of these keys the ledger in the file `path` holds as sent; opens it read-only.
+
+    Raises:
+        sqlite3.Error: the file is not a ledger or can not be read.
+    """
+    found: set[str] = set()
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        for key in keys:
+            query = "SELECT key FROM jobs WHERE key = ? AND state = 'SENT'"
+            found.update(row[0] for row in connection.execute(query, (key,)))
+    finally:
+        connection.close()
+    return frozenset(found)

@@ -1,0 +1,344 @@
+"""Which jobs were sent, which may have been, and which surely were not, across every crash."""
+
+import asyncio
+import hmac
+import secrets
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from time import time
+from typing import TypeVar
+
+from whatsapp_worker.delivery import Delivery, Receipt
+from whatsapp_worker.envelope import WhatsAppEnvelope
+from whatsapp_worker.errors import (
+    ErrorType,
+    InDoubt,
+    Invalid,
+    JobError,
+    Misconfigured,
+    PauseReason,
+    Unavailable,
+    failure_of,
+)
+from whatsapp_worker.outcome import (
+    AlreadySent,
+    Claim,
+    DeadLetter,
+    Doubtful,
+    Fresh,
+    Job,
+    Retry,
+    Superseded,
+    Unfinished,
+)
+from whatsapp_worker.store.database import FILE_NAME, Database, Row
+from whatsapp_worker.store.keyless import Keyless, KeylessJobs
+
+RETRY_AFTER = 1.0
+"""Seconds between two tries to use a file that could not be used."""
+
+OVERDUE_AFTER = 15 * 60.0
+"""Seconds after which a retry copy that has not come back is called overdue (DESIGN 6)."""
+
+UPKEEP_INTERVAL = 60.0
+"""Seconds between two looks for jobs to forget and copies that are overdue."""
+
+PURGE_BATCH = 500
+"""Rows forgotten per commit, so that a purge never makes a send wait for long."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Held:
+    """A job that a claim holds, with what its row needs and no Job has."""
+
+    print: bytes
+    keyless: bool = False
+    twin: bool = False
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class SqliteLedger:
+    """The ledger in `<directory>/ledger.db`; see `ports.Ledger` for what each step promises.
+
+    Only one process may use it at a time (session_directory.hold).
+
+    Args:
+        directory: the session directory.
+        prefetch: how many deliveries may be unsettled at once.
+        report: told why the ledger can not be used, and with None when it can again.
+        clock: the time in Unix seconds.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        prefetch: int,
+        report: Callable[[PauseReason, str | None], None],
+        clock: Callable[[], float] = time,
+    ) -> None:
+        self._path = directory / FILE_NAME
+        self._report = report
+        self._clock = clock
+        self._database: Database | None = None
+        self._held: dict[str, _Held] = {}
+        self._keyless = KeylessJobs(prefetch)
+        self._broken = asyncio.Event()
+        self.problem: str | None = None
+
+    async def open(self) -> None:
+        """Open the file; raises Misconfigured if it can not be used."""
+        try:
+            self._database = await Database.open(self._path)
+            rows = await self._database.newest(self._keyless.reach)
+        except (sqlite3.Error, OSError) as error:
+            await self.close()
+            raise Misconfigured(
+                f"the ledger {self._path} can not be used ({error}): see that its directory is "
+                "writable and not full, or move a damaged file away"
+            ) from None
+        self._keyless.inherit(
+            Keyless(row.key, row.print, Receipt(), row.state, twin=row.twin)
+            for row in rows
+            if row.keyless
+        )
+
+    async def close(self) -> None:
+        """Close the file."""
+        if self._database is not None:
+            await self._database.close()
+            self._database = None
+
+    async def run(self, retention: float, overdue: Callable[[int], None]) -> None:
+        """Keep the ledger usable and small until cancelled.
+
+        Args:
+            retention: seconds that a job is remembered after it last changed.
+            overdue: told now and then how many retry copies should have come back long ago.
+        """
+        while True:
+            with suppress(Unavailable):
+                while await self._try(lambda db: db.purge(self._clock() - retention, PURGE_BATCH)):
+                    pass  # In batches, so that a send never waits long for its commit.
+                overdue(await self._try(lambda db: db.overdue(self._clock() - OVERDUE_AFTER)))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(UPKEEP_INTERVAL):
+                    await self._broken.wait()
+            await self._mend()
+
+    # Claims -----------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def claim(self, delivery: Delivery, envelope: WhatsAppEnvelope) -> AsyncIterator[Claim]:
+        """See ports.Ledger.claim."""
+        secret = self._usable().secret
+        name = delivery.job_key or _name_of(secret, delivery, envelope)
+        if name is not None:
+            held = _Held(hmac.digest(secret, envelope.canonical(), "sha256"))
+            async with self._hold(lambda: name, held):
+                yield await self._judge(name, held, delivery)
+            return
+        held = _Held(hmac.digest(secret, delivery.fingerprint, "sha256"))
+        async with self._hold(lambda: self._key_without_name(held.print, delivery), held) as key:
+            try:
+                yield await self._judge_keyless(key, held, delivery)
+            finally:
+                job = self._keyless.get(key)
+                if job is not None and job.state is None:
+                    self._keyless.drop(job)
+
+    @asynccontextmanager
+    async def _hold(self, find: Callable[[], str], held: _Held) -> AsyncIterator[str]:
+        """Hold a key; whoever else wants it waits, and then looks for its key again."""
+        while (key := find()) in self._held:
+            await self._held[key].over.wait()
+        self._held[key] = held
+        try:
+            yield key
+        finally:
+            del self._held[key]
+            held.over.set()
+
+    def _key_without_name(self, print_: bytes, delivery: Delivery) -> str:
+        match = self._keyless.match(print_, delivery)
+        return match.key if match and not match.doubtful else secrets.token_hex(32)
+
+    async def _judge_keyless(self, key: str, held: _Held, delivery: Delivery) -> Claim:
+        job = self._keyless.get(key)
+        if job is not None:
+            job.receipt, job.inherited = delivery.receipt, False
+            return await self._judge(key, held, delivery)
+        fresh = Job(key, first_seen=self._clock())
+        doubtful = self._keyless.match(held.print, delivery)
+        new = self._keyless.add(key, held.print, delivery)
+        if doubtful is not None:
+            self._keyless.drop(doubtful)
+            return Doubtful(fresh)
+        if not delivery.redelivered:
+            await self._tell_apart(new)
+        return Fresh(fresh)
+
+    async def _tell_apart(self, new: Keyless) -> None:
+        """See to it that a first delivery is never taken for an earlier one just like it."""
+        for other in self._keyless.like(new):
+            # What has to return returns before anything is delivered for the first time, so what
+            # an earlier process left has been settled, or has come already.
+            if other.receipt.ack_proven or other.inherited:
+                self._keyless.drop(other)
+            else:
+                other.twin = new.twin = True
+            if other.state is not None:
+                await self._try(partial(Database.mark, key=other.key, twin=other.twin))
+
+    async def _judge(self, key: str, held: _Held, delivery: Delivery) -> Claim:
+        row = await self._try(lambda db: db.get(key))
+        if row is None:
+            return Fresh(Job(key, delivery.attempt, first_seen=self._clock()))
+        if row.print != held.print and delivery.job_key is None:
+            raise Invalid(
+                ErrorType.KEY_CONFLICT,
+                "its idempotency_key or AMQP message_id was used before for a message with other "
+                "content: give every message a key of its own",
+            )
+        held.print, held.keyless, held.twin = row.print, row.keyless, row.twin
+        job = Job(key, row.attempt, row.unknown_count, row.first_seen)
+        match row.state:
+            case "SENT":
+                return AlreadySent(job)
+            case "DEAD":
+                return await self._after_death(job, delivery)
+            case _ if delivery.attempt < row.attempt:
+                return Superseded(job)
+            case "SENDING":
+                return Doubtful(job)
+            case "FAILED" if delivery.attempt == row.attempt:
+                error = failure_of(
+                    ErrorType(row.error_type or ErrorType.INTERNAL), row.error_detail or ""
+                )
+                return Unfinished(job, error)
+            case _:
+                return Fresh(replace(job, attempt=delivery.attempt))
+
+    async def _after_death(self, job: Job, delivery: Delivery) -> Claim:
+        published_anew = not delivery.redelivered and delivery.job_key is None
+        if not (delivery.replay or published_anew):
+            return Superseded(job)
+        fresh = Job(job.key, first_seen=self._clock())
+        # Committed now: should this delivery come again, it must not be taken for the dead one.
+        await self._put(fresh, "NEW")
+        return Fresh(fresh)
+
+    # Transitions ------------------------------------------------------------------------------
+
+    async def sending(self, job: Job) -> None:
+        """See ports.Ledger.sending."""
+        await self._put(job, "SENDING")
+
+    async def unsent(self, job: Job) -> None:
+        """See ports.Ledger.unsent."""
+        await self._keep(lambda: self._put(job, "NEW"))
+
+    async def sent(self, job: Job, whatsapp_id: str) -> None:
+        """See ports.Ledger.sent."""
+        await self._keep(lambda: self._put(job, "SENT", whatsapp_id=whatsapp_id))
+
+    async def failed(self, job: Job, error: JobError) -> Job:
+        """See ports.Ledger.failed."""
+        if isinstance(error, InDoubt):
+            job = replace(job, unknown_count=job.unknown_count + 1)
+        await self._keep(lambda: self._put(job, "FAILED", error=error))
+        return job
+
+    async def retried(self, retry: Retry) -> None:
+        """See ports.Ledger.retried."""
+        job = replace(retry.job, attempt=retry.attempt)
+        await self._put(job, "RETRY", error=retry.error, due_at=self._clock() + retry.delay)
+
+    async def dead(self, letter: DeadLetter) -> None:
+        """See ports.Ledger.dead."""
+        await self._put(letter.job, "DEAD", error=letter.error)
+
+    async def _put(
+        self,
+        job: Job,
+        state: str,
+        *,
+        whatsapp_id: str | None = None,
+        error: JobError | None = None,
+        due_at: float | None = None,
+    ) -> None:
+        held, keyless = self._held[job.key], self._keyless.get(job.key)
+        row = Row(
+            key=job.key,
+            print=held.print,
+            keyless=keyless is not None or held.keyless,
+            twin=keyless.twin if keyless else held.twin,
+            state=state,
+            attempt=job.attempt,
+            unknown_count=job.unknown_count,
+            whatsapp_id=whatsapp_id,
+            error_type=error.error_type if error else None,
+            error_detail=error.detail if error else None,
+            first_seen=job.first_seen,
+            updated_at=self._clock(),
+            due_at=due_at,
+        )
+        await self._try(lambda db: db.put(row))
+        if keyless is not None:
+            keyless.state = state
+
+    async def _keep(self, commit: Callable[[], Awaitable[None]]) -> None:
+        """Commit what has happened already, however long it takes: to forget it would lie."""
+        while True:
+            try:
+                return await commit()
+            except Unavailable:
+                await asyncio.sleep(RETRY_AFTER)  # `_mend` is at it; nobody signals single waits.
+
+    # The file ---------------------------------------------------------------------------------
+
+    def _usable(self) -> Database:
+        if self._database is None or self.problem is not None:
+            raise Unavailable(PauseReason.LEDGER, self.problem or "the ledger is not open")
+        return self._database
+
+    async def _try(self, work: Callable[[Database], Awaitable[T]]) -> T:
+        database = self._usable()
+        try:
+            return await work(database)
+        except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: closed by _mend.
+            self._fault(error)
+            raise Unavailable(PauseReason.LEDGER, str(error)) from error
+
+    def _fault(self, error: Exception) -> None:
+        self.problem = f"the ledger can not be used: {error}"
+        self._report(PauseReason.LEDGER, self.problem)
+        self._broken.set()
+
+    async def _mend(self) -> None:
+        """Open the file anew until it can be written to."""
+        while self.problem is not None:
+            await asyncio.sleep(RETRY_AFTER)
+            try:
+                await self.close()
+                self._database = await Database.open(self._path)
+                await self._database.probe()
+            except (sqlite3.Error, OSError, Misconfigured) as error:
+                self._fault(error)
+            else:
+                self.problem = None
+                self._report(PauseReason.LEDGER, None)
+        self._broken.clear()
+
+
+def _name_of(secret: bytes, delivery: Delivery, envelope: WhatsAppEnvelope) -> str | None:
+    """The ledger key of a job that its publisher named; one user can not name another's."""
+    name = envelope.idempotency_key or delivery.message_id
+    if name is None:
+        return None
+    return hmac.digest(secret, envelope.user_id.bytes + name.encode(), "sha256").hex()
