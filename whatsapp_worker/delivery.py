@@ -1,7 +1,11 @@
 """One message as RabbitMQ handed it over, before anybody has judged it."""
 
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
+
+trace: ContextVar[str] = ContextVar("trace_id", default="")
+"""The trace id of the delivery that the current task works on, for all its log lines."""
 
 
 @dataclass(eq=False, slots=True)
@@ -11,7 +15,7 @@ class Receipt:
     The broker's adapter owns and changes it; everyone else only reads it.
 
     Attributes:
-        lost: the channel it came on has ended: the broker will deliver the message again.
+        lost: given back, or its channel has ended: RabbitMQ will hand the message out again.
         ack_proven: RabbitMQ has surely processed our ack, so the message can not come again.
     """
 

@@ -47,6 +47,7 @@ class TurnPacer:
         self._uniform = uniform
         self._turn = asyncio.Lock()
         self._next_turn = 0.0
+        self._turn_since: float | None = None
         self._reasons: dict[PauseReason, str] = {}
         self._letting_go = False
         self._changed = asyncio.Event()
@@ -60,6 +61,11 @@ class TurnPacer:
         if self._clock() < self._throttled_until:
             return self._reasons | {PauseReason.THROTTLED: "WhatsApp asks to send less"}
         return self._reasons
+
+    @property
+    def sending_for(self) -> float:
+        """Seconds for which the current turn has been held, 0 when there is none."""
+        return 0.0 if self._turn_since is None else self._clock() - self._turn_since
 
     def report(self, reason: PauseReason, detail: str | None) -> None:
         """Pause for `reason`, which `detail` explains; None says that it is over."""
@@ -92,9 +98,11 @@ class TurnPacer:
         """
         async with self._turn:
             await self._wait_for(delivery, lambda: max(self._next_turn, self._throttled_until))
+            self._turn_since = self._clock()
             try:
                 yield
             finally:
+                self._turn_since = None
                 spread = self._interval * JITTER
                 self._next_turn = self._clock() + self._interval + self._uniform(-spread, spread)
 

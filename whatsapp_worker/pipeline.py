@@ -8,7 +8,7 @@ from time import monotonic
 from typing import assert_never
 
 from whatsapp_worker import outcome
-from whatsapp_worker.delivery import Delivery
+from whatsapp_worker.delivery import Delivery, trace
 from whatsapp_worker.envelope import Rules, WhatsAppEnvelope, decode
 from whatsapp_worker.errors import InDoubt, Invalid, JobError, Unavailable
 from whatsapp_worker.ports import Broker, Ledger, Pacer, Sender
@@ -37,6 +37,7 @@ class Pipeline:
 
     async def handle(self, delivery: Delivery) -> None:
         """Take one delivery from start to finish; give it back if that has to wait too long."""
+        trace.set(delivery.trace_id)
         started = monotonic()
         while True:
             try:

@@ -5,6 +5,7 @@ It does what its rules say for a destination, and keeps what it "sent" where one
 
 import asyncio
 import json
+import math
 import os
 import secrets
 from collections import Counter
@@ -67,6 +68,8 @@ class Sandbox:
             changes.
         outbox: a file that gets one JSON line per message "sent", None to keep none.
         report: told that the account is offline, and with None that it is back.
+        send_timeout: seconds that a send may take before `on_stuck` is called.
+        on_stuck: ends the process, as for a native call that does not end (DESIGN 5).
     """
 
     def __init__(
@@ -74,25 +77,34 @@ class Sandbox:
         rules: str | None,
         outbox: Path | None,
         report: Callable[[PauseReason, str | None], None],
+        send_timeout: float,
+        on_stuck: Callable[[], None],
     ) -> None:
         self._source = rules or "{}"
         self._outbox = outbox
         self._report = report
+        self._send_timeout = send_timeout
+        self._on_stuck = on_stuck
         self._tries: Counter[str] = Counter()
         self._version: tuple[int, int] | None = None
         self._rules: dict[str, Rule] = {}
         self.online = False
 
     async def run(self) -> None:
-        """Follow the rules file until cancelled."""
+        """Follow the rules until cancelled; raises Misconfigured if they make no sense at first."""
+        self._look()
         while True:
             await asyncio.sleep(LOOK_INTERVAL)
             with suppress(Misconfigured):  # Half written, perhaps: the rules stay as they are.
                 self._look()
 
-    def open(self) -> None:
-        """Read the rules; raises Misconfigured if they make no sense."""
-        self._look()
+    @property
+    def state(self) -> str:
+        """The state a WhatsApp session would be in."""
+        return "online" if self.online else "reconnecting"
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
     async def send(self, envelope: WhatsAppEnvelope) -> str:
         """See ports.Sender.send."""
@@ -100,9 +112,12 @@ class Sandbox:
         rule = self._rules.get(destination) or self._rules.get(EVERYONE) or Rule()
         if not self.online:
             raise Unavailable(PauseReason.WHATSAPP, "the sandbox is offline")
-        await asyncio.sleep(rule.latency)
-        if rule.hang:
-            await asyncio.Event().wait()
+        try:
+            async with asyncio.timeout(self._send_timeout):
+                await asyncio.sleep(math.inf if rule.hang else rule.latency)
+        except TimeoutError:
+            self._on_stuck()
+            raise InDoubt("the sandbox hangs in this send, as told") from None
         if rule.refuse:
             raise Refused(ErrorType.NOT_ON_WHATSAPP, "the destination has no WhatsApp account")
         if rule.throttle:

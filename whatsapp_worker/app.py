@@ -1,0 +1,312 @@
+"""The composition root: settings become objects, the objects run, and end in order."""
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import AsyncExitStack, ExitStack
+from typing import NoReturn, Protocol
+
+from prometheus_client import CollectorRegistry
+
+from whatsapp_worker import __version__, logs
+from whatsapp_worker.amqp import RabbitMQ
+from whatsapp_worker.envelope import Rules, WhatsAppEnvelope
+from whatsapp_worker.errors import Misconfigured, PauseReason, WorkerError
+from whatsapp_worker.metrics import Metrics
+from whatsapp_worker.pacer import TurnPacer
+from whatsapp_worker.pipeline import Pipeline
+from whatsapp_worker.retry import RetryPolicy
+from whatsapp_worker.sandbox import Sandbox
+from whatsapp_worker.session_directory import Held, hold
+from whatsapp_worker.settings import SenderKind, Settings
+from whatsapp_worker.store import SqliteLedger
+from whatsapp_worker.web import Health, Heartbeat, Server
+from whatsapp_worker.whatsapp import NeonizeWhatsApp, WhatsAppState
+
+log = logging.getLogger(__name__)
+
+SAMPLE_INTERVAL = 1.0
+"""Seconds between two samples of the worker's state for its metrics."""
+
+OVERTIME = 30.0
+"""Seconds beyond SEND_TIMEOUT, whose watchdog should have ended the process long ago."""
+
+DAY = 86_400.0
+
+FOR_WHATSAPPS_SAKE = frozenset({PauseReason.WHATSAPP, PauseReason.THROTTLED})
+
+
+class WhatsApp(Protocol):
+    """A sender with a life of its own: neonize's session, or the sandbox."""
+
+    @property
+    def state(self) -> str:
+        """Where the session stands, for /healthz and the metrics."""
+        ...
+
+    @property
+    def online(self) -> bool:
+        """Whether messages can be sent."""
+        ...
+
+    async def run(self) -> None:
+        """Keep the session until cancelled."""
+        ...
+
+    async def send(self, envelope: WhatsAppEnvelope) -> str:
+        """See ports.Sender.send."""
+        ...
+
+    async def close(self) -> None:
+        """End the session, within a few seconds."""
+        ...
+
+
+def run_daemon(settings: Settings) -> int:
+    """Run the daemon until it is told to stop, and return its exit code.
+
+    0 after SIGTERM or Ctrl-C, 70 for a bug, 75 when another process holds the session directory or
+    the worker has to start over, 78 when an operator has to change something first.
+    """
+    with ExitStack() as flushing:
+        stream = logs.protect_stdout()
+        flushing.enter_context(logs.configure(settings, stream=stream))
+
+        def abandon(code: int) -> NoReturn:
+            """End the process here and now; what was in flight stands in the ledger."""
+            flushing.close()
+            stream.flush()
+            os._exit(code)
+
+        code = _run(settings, abandon)
+        if any(not thread.daemon for thread in _other_threads()):
+            abandon(code)  # neonize's threads would keep the interpreter for ever (measured).
+    return code
+
+
+def _run(settings: Settings, abandon: Callable[[int], NoReturn]) -> int:
+    code = os.EX_SOFTWARE
+    try:
+        with hold(settings.whatsapp_session_path):
+            return asyncio.run(Daemon(settings, abandon).run())
+    except* Held as group:
+        code = _say(group, os.EX_TEMPFAIL)
+    except* Misconfigured as group:
+        code = _say(group, os.EX_CONFIG)
+    except* Exception:
+        log.critical("a bug in whatsapp-worker ends it", exc_info=True)
+    return code
+
+
+def _say(group: ExceptionGroup[WorkerError], code: int) -> int:
+    for error in group.exceptions:
+        log.critical("%s", error)
+    return code
+
+
+def _other_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+
+
+class Daemon:
+    """One account's worker, put together.
+
+    Args:
+        settings: all of them.
+        abandon: ends the process at once with an exit code.
+    """
+
+    def __init__(self, settings: Settings, abandon: Callable[[int], NoReturn]) -> None:
+        self._settings = settings
+        self._abandon = abandon
+        self._stop = asyncio.Event()
+        self._exit_code = os.EX_OK
+        self._services: list[asyncio.Task[None]] = []
+        self._heartbeat = Heartbeat()
+        registry = CollectorRegistry()
+        self._metrics = Metrics(
+            registry,
+            queue=settings.whatsapp_queue_name,
+            dead_letter_queue=settings.dead_letter_queue,
+            whatsapp_states=WhatsAppState,
+        )
+        self._pacer = TurnPacer(settings.whatsapp_send_interval)
+        self._ledger = SqliteLedger(
+            settings.whatsapp_session_path, settings.whatsapp_prefetch_count, self._report
+        )
+        self._broker = RabbitMQ(settings, self._report, self._pacer.wake)
+        self._whatsapp = self._sender()
+        self._pipeline = Pipeline(
+            self._broker,
+            self._ledger,
+            self._pacer,
+            self._whatsapp,
+            RetryPolicy(
+                tuple(rung.seconds for rung in settings.retry_delays),
+                settings.max_attempts,
+                settings.on_unknown,
+                random.random,
+            ),
+            Rules(settings.max_message_bytes, settings.phone_check, settings.content_policy),
+            (logs.observe, self._metrics.observe, self._pacer.observe),
+        )
+        self._server = Server(settings.http_host, settings.http_port, self._health(), registry)
+
+    def _sender(self) -> WhatsApp:
+        settings = self._settings
+        if settings.whatsapp_sender is SenderKind.NEONIZE:
+            return NeonizeWhatsApp(settings, self._report, self._stuck, self._start_over)
+        return Sandbox(
+            settings.sandbox_rules,
+            settings.sandbox_outbox,
+            self._report,
+            settings.send_timeout,
+            self._stuck,
+        )
+
+    # Living -----------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """Run until told to stop; returns the exit code."""
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        logs.install_exception_hooks(loop)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told_to_stop, number)
+        log.info(
+            "whatsapp-worker %s starts", __version__, extra={"rabbitmq": settings.amqp_address}
+        )
+        for warning in settings.warnings:
+            log.warning("%s", warning)
+        async with AsyncExitStack() as closing:
+            await self._ledger.open()
+            closing.push_async_callback(self._ledger.close)
+            await self._server.start()
+            closing.push_async_callback(self._server.close)
+            async with asyncio.TaskGroup() as tasks:
+                retention = settings.ledger_retention_days * DAY
+                self._services = [
+                    tasks.create_task(work, name=name)
+                    for name, work in {
+                        "rabbitmq": self._broker.run(),
+                        "whatsapp": self._whatsapp.run(),
+                        "ledger": self._ledger.run(retention, self._metrics.overdue_retries),
+                        "pauses": self._stand_aside(),
+                        "samples": self._sample(),
+                        "heartbeat": self._heartbeat.run(),
+                    }.items()
+                ]
+                work = tasks.create_task(self._pipeline.run(), name="pipeline")
+                await self._stop.wait()
+                await self._drain(work)
+                for service in self._services:
+                    service.cancel()
+        log.info("whatsapp-worker has stopped")
+        return self._exit_code
+
+    async def _drain(self, work: asyncio.Task[None]) -> None:
+        """Take nothing more, give back what was not begun, and finish the send in flight."""
+        log.info("stopping: no new messages are taken")
+        await self._broker.stop()
+        self._pacer.let_go()
+        _, unfinished = await asyncio.wait({work}, timeout=self._settings.drain_timeout)
+        if unfinished:
+            log.critical("a send did not end within DRAIN_TIMEOUT; it stands in the ledger")
+            self._abandon(os.EX_TEMPFAIL)
+        await self._broker.close()
+        await self._whatsapp.close()
+
+    async def _stand_aside(self) -> None:
+        """Give back what is held when a pause lasts, and take deliveries again afterwards.
+
+        A delivery held for longer than RabbitMQ's consumer timeout would end our channel.
+        """
+        while True:
+            await self._pacer.closed(self._settings.pause_hold)
+            log.warning("the pause lasts: what is held is given back")
+            await self._broker.pause()
+            self._pacer.let_go()
+            await self._pacer.opened()
+            self._pacer.welcome()
+            await self._broker.resume()
+
+    async def _sample(self) -> None:
+        while True:
+            status, depths = self._broker.status, self._broker.depths
+            self._metrics.broker_connected(status.connected)
+            self._metrics.depths(depths.ready, depths.dead_letters)
+            self._metrics.whatsapp_state(self._whatsapp.state)
+            for reason in PauseReason:
+                self._metrics.paused(reason, reason in self._pacer.paused)
+            await asyncio.sleep(SAMPLE_INTERVAL)
+
+    # Told by others ---------------------------------------------------------------------------
+
+    def _report(self, reason: PauseReason, detail: str | None) -> None:
+        known = self._pacer.paused.get(reason)
+        if detail is not None and known is None:
+            log.warning("paused (%s): %s", reason, detail)
+        elif detail is None and known is not None:
+            log.info("no longer paused (%s)", reason)
+        self._pacer.report(reason, detail)
+
+    def _told_to_stop(self, number: signal.Signals) -> None:
+        if self._stop.is_set():
+            log.warning("told to stop again: ending at once")
+            self._abandon(128 + number)
+        self._stop.set()
+
+    def _stuck(self) -> None:
+        log.critical("a send does not end: starting over, since a second one would wait behind it")
+        self._abandon(os.EX_TEMPFAIL)
+
+    def _start_over(self, why: str) -> None:
+        log.warning("stopping to be started again: %s", why)
+        self._exit_code = os.EX_TEMPFAIL
+        self._stop.set()
+
+    # Health -----------------------------------------------------------------------------------
+
+    def _health(self) -> Health:
+        async def rabbitmq() -> str | None:
+            status = self._broker.status
+            return None if status.connected else status.problem or "connection closed"
+
+        def online() -> str | None:
+            return None if self._whatsapp.online else f"WhatsApp is {self._whatsapp.state}"
+
+        def topology() -> str | None:
+            status = self._broker.status
+            return None if status.topology_ok else status.problem or "not verified yet"
+
+        def send() -> str | None:
+            limit = self._settings.send_timeout + OVERTIME
+            return "a send does not end" if self._pacer.sending_for > limit else None
+
+        def tasks() -> str | None:
+            ended = [task.get_name() for task in self._services if task.done()]
+            return f"ended: {', '.join(ended)}" if ended else None
+
+        return Health(
+            rabbitmq=rabbitmq,
+            whatsapp=lambda: self._whatsapp.state,
+            event_loop=self._heartbeat.problem,
+            tasks=tasks,
+            send=send,
+            consuming=self._why_not_consuming,
+            ledger=lambda: self._ledger.problem,
+            topology=topology,
+            draining=lambda: "stopping" if self._stop.is_set() else None,
+            whatsapp_online=online if self._settings.ready_requires_whatsapp else None,
+        )
+
+    def _why_not_consuming(self) -> str | None:
+        paused = self._pacer.paused
+        for reason in paused.keys() - FOR_WHATSAPPS_SAKE:
+            return paused[reason]
+        status = self._broker.status
+        return None if status.consuming or paused else status.problem or "not consuming yet"
