@@ -1,0 +1,114 @@
+"""From what aiormq hands over to a `Delivery`: pure, and total over whatever is published."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+
+from pamqp.commands import Basic
+
+from whatsapp_worker.amqp import tolerant
+from whatsapp_worker.delivery import Delivery, Receipt
+
+if TYPE_CHECKING:
+    from aiormq.abc import DeliveredMessage
+
+JOB_KEY, ATTEMPT, FAILED_AT, TRACE_PARENT = "x-job-key", "x-attempt", "x-failed-at", "traceparent"
+
+_KEY = re.compile("[0-9a-f]{64}", re.ASCII)
+_TRACE = re.compile("(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}", re.ASCII)
+_UNSTABLE = ("x-delivery-count", "x-death")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a delivery came from, and the properties that its copies inherit.
+
+    Attributes:
+        exchange: the exchange it was published to; "" is the default exchange.
+        properties: as decoded, with None for whatever could not be.
+    """
+
+    exchange: str
+    properties: Basic.Properties
+
+
+def origin_of(message: "DeliveredMessage") -> Origin:
+    """Keep of a message what its copies will need."""
+    return Origin(message.exchange or "", message.header.properties)
+
+
+def delivery_of(message: "DeliveredMessage", receipt: Receipt, max_attempts: int) -> Delivery:
+    """Read one message.  Never raises, whatever its properties are.
+
+    Our own headers are believed only on messages that came through the default exchange, because
+    that is where our retry ladder and our replays come from, and publishers use the named one.
+
+    Args:
+        message: what aiormq handed over.
+        receipt: the broker's handle on it.
+        max_attempts: the greatest believable `x-attempt`.
+    """
+    origin = origin_of(message)
+    properties = origin.properties
+    headers = _table(properties.headers)
+    own = headers if origin.exchange == "" else {}
+    delivery = message.delivery
+    return Delivery(
+        body=message.body,
+        receipt=receipt,
+        message_id=properties.message_id or None,
+        content_type=properties.content_type or None,
+        content_encoding=properties.content_encoding or None,
+        timestamp=timestamp_of(properties),
+        redelivered=bool(getattr(delivery, "redelivered", False)),
+        repaired=tolerant.repaired(properties),
+        job_key=_job_key(own.get(JOB_KEY)),
+        attempt=_attempt(own.get(ATTEMPT), max_attempts),
+        replay=FAILED_AT in own,
+        trace_id=trace_id(headers.get(TRACE_PARENT)) or token_hex(16),
+        fingerprint=_fingerprint(message.body, properties, headers),
+    )
+
+
+def timestamp_of(properties: Basic.Properties) -> datetime | None:
+    """Return the publisher's own clock, None when it gave none."""
+    return properties.timestamp if isinstance(properties.timestamp, datetime) else None
+
+
+def trace_parent(value: object) -> str | None:
+    """Return a W3C `traceparent` (version 00 layout) if that is what the header holds."""
+    text = value.decode("ascii", "replace") if isinstance(value, bytes | bytearray) else value
+    if not isinstance(text, str) or not (match := _TRACE.fullmatch(text)):
+        return None
+    return text if int(match[1], 16) and int(match[2], 16) else None
+
+
+def trace_id(value: object) -> str | None:
+    """Return the trace id of a `traceparent` header, None when there is no valid one."""
+    text = trace_parent(value)
+    return text[3:35] if text else None
+
+
+def _table(headers: Any) -> dict[str, Any]:
+    return headers if isinstance(headers, dict) else {}
+
+
+def _job_key(value: object) -> str | None:
+    return value if isinstance(value, str) and _KEY.fullmatch(value) else None
+
+
+def _attempt(value: object, most: int) -> int:
+    believable = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+    return int(value) if believable else 0  # type: ignore[call-overload]  # An int, as just seen.
+
+
+def _fingerprint(body: bytes, properties: Basic.Properties, headers: dict[str, Any]) -> bytes:
+    """Tell messages apart by everything that stays the same when RabbitMQ delivers one again."""
+    stable = [(key, headers[key]) for key in sorted(headers) if key not in _UNSTABLE]
+    described = [(name, value) for name, value in properties if name != "headers"]
+    digest = sha256(repr((described, stable)).encode("utf-8", "surrogatepass"))
+    digest.update(b"\0" + body)
+    return digest.digest()

@@ -1,0 +1,269 @@
+"""One connection to RabbitMQ, kept standing: dial, work, explain what went wrong, try again.
+
+This is aiormq, the layer below aio-pika.  `aio_pika.connect_robust` turns into a zombie when a
+queue is re-declared with other arguments (60 s without a delivery and without an error, measured),
+and aio_pika's message class raises on properties a publisher may well send (`expiration="soon"`,
+`delivery_mode=0`), which would leave such a message unsettled for ever.
+"""
+
+import asyncio
+import logging
+import random
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from time import monotonic
+from typing import TYPE_CHECKING, NoReturn
+
+import aiormq
+from aiormq.abc import AbstractChannel, AbstractConnection
+from aiormq.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ConnectionClosed,
+    ConnectionNotAllowed,
+    IncompatibleProtocolError,
+    ProbableAuthenticationError,
+)
+from pamqp.exceptions import PAMQPException
+from yarl import URL
+
+from whatsapp_worker.amqp import tolerant
+from whatsapp_worker.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from whatsapp_worker.settings import Settings
+
+CONNECT_SECONDS = 10.0
+"""A peer that accepts and stays silent would otherwise hang the worker for ever (measured)."""
+CALL_SECONDS = 10.0
+"""How long one question to RabbitMQ may take."""
+CLOSE_SECONDS = 5.0
+"""How long a polite goodbye may take (DESIGN 10)."""
+FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
+"""Seconds between two tries, growing from the first to the longest."""
+SLOW_DELAY = 30.0
+"""Seconds between tries that only a person can make succeed, such as a wrong password."""
+STOOD = 1.0
+"""A connection that worked for this many seconds was sound: losing it starts at no delay again."""
+
+log = logging.getLogger(__name__)
+
+
+class Trouble(Exception):
+    """The connection, or what is to be done on it, does not work at present.
+
+    Args:
+        text: one sentence for a person, without secrets.
+        retry_after: seconds until a new try makes sense, None to let the backoff decide.
+    """
+
+    def __init__(self, text: str, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.retry_after = retry_after
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Waiting alone will not mend it."""
+        return self.retry_after == SLOW_DELAY
+
+
+LIBRARY_ERRORS = (AMQPError, PAMQPException, OSError, RuntimeError, ValueError, EOFError)
+"""What aiormq raises for a broken connection: ChannelInvalidStateError is a mere RuntimeError."""
+
+
+@asynccontextmanager
+async def at_most(seconds: float) -> AsyncIterator[None]:
+    """Bound calls into aiormq, and keep its failures inside `LIBRARY_ERRORS`.
+
+    A closing connection ends pending calls with CancelledError although nobody cancelled them
+    (aiormq closes with that as its default reason): that is told from a real cancellation here.
+    """
+    task = asyncio.current_task()
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except asyncio.CancelledError:
+        if task is None or task.cancelling():
+            raise
+        raise ConnectionResetError("the connection was closed") from None
+
+
+async def dial(settings: "Settings", name: str) -> AbstractConnection:
+    """Open one connection.
+
+    Args:
+        settings: address, credentials, TLS files (read anew each time: certificates get renewed).
+        name: what the management page shows it as.
+
+    Raises:
+        Trouble: it can not be had, and why.
+    """
+    tolerant.install()
+    # aiormq logs every failed try, and whole messages when one is returned: what matters is
+    # raised as well, and logged once by whoever supervises the connection.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
+    url = URL(settings.amqp_url.get_secret_value()).update_query(
+        heartbeat=str(int(settings.rabbitmq_heartbeat)), name=name
+    )
+    try:
+        context = await asyncio.to_thread(settings.ssl_context)
+        async with at_most(CONNECT_SECONDS):
+            return await aiormq.connect(url, context=context)
+    except Misconfigured as error:
+        raise Trouble(str(error), SLOW_DELAY) from error
+    except LIBRARY_ERRORS as error:
+        raise explain(error, settings.amqp_address) from error
+
+
+async def hang_up(connection: AbstractConnection | AbstractChannel) -> None:
+    """Close politely within CLOSE_SECONDS.  Never raises for a connection that is gone."""
+    with suppress(*LIBRARY_ERRORS):
+        async with at_most(CLOSE_SECONDS):
+            await connection.close(ConnectionClosed(0, "closed by the worker"))
+
+
+@asynccontextmanager
+async def connected(settings: "Settings", name: str) -> AsyncIterator[AbstractConnection]:
+    """Open one connection for the time of a `with` block; raises Trouble when it can not be had."""
+    connection = await dial(settings, name)
+    try:
+        yield connection
+    finally:
+        await hang_up(connection)
+
+
+@asynccontextmanager
+async def throw_away(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
+    """Open a channel for one question: a refusal (403, 404, 406) closes the channel it came on."""
+    async with at_most(CALL_SECONDS):
+        channel = await connection.channel(publisher_confirms=False)
+        try:
+            yield channel
+        finally:
+            if not channel.is_closed:
+                await channel.close(ConnectionClosed(0, "done"))
+
+
+async def end(
+    connection: AbstractConnection, channel: AbstractChannel, given_up: asyncio.Future[str]
+) -> Trouble:
+    """Wait until a connection or its channel has ended, or was given up; return why."""
+    # Copies of aiormq's futures, and never awaited: they may raise CancelledError as a reason.
+    ends = [channel.closing, connection.closing]
+    await asyncio.wait([*ends, given_up], return_when=asyncio.FIRST_COMPLETED)
+    if given_up.done():
+        return Trouble(given_up.result())
+    over = next(each for each in ends if each.done())
+    why = None if over.cancelled() else over.exception()
+    return Trouble(f"the connection to RabbitMQ was lost: {said(why)}")
+
+
+def said(error: BaseException | None) -> str:
+    """Return the broker's own words, or the best there is."""
+    words = " ".join(str(part) for part in getattr(error, "args", ()) if part not in (None, 0, ""))
+    return words or type(error).__name__
+
+
+def explain(error: BaseException, address: str) -> Trouble:
+    """Turn a failure to connect into one sentence that says what to look at."""
+    match error:
+        case ProbableAuthenticationError() | AuthenticationError():
+            return Trouble(
+                f"RabbitMQ at {address} refused the user name or the password: check "
+                "RABBITMQ_USER and RABBITMQ_PASSWORD, or RABBITMQ_URL",
+                SLOW_DELAY,
+            )
+        case ConnectionNotAllowed():
+            return Trouble(
+                f"RabbitMQ at {address} refused the connection: {said(error)}", SLOW_DELAY
+            )
+        case IncompatibleProtocolError():
+            return Trouble(f"what answers at {address} does not speak AMQP 0-9-1", SLOW_DELAY)
+        case TimeoutError():
+            return Trouble(f"RabbitMQ at {address} did not answer within {CONNECT_SECONDS:.0f} s")
+        case _:
+            return _explain_cause(error.__cause__ or error, address)
+
+
+def _explain_cause(cause: BaseException, address: str) -> Trouble:
+    match cause:
+        case socket.gaierror():
+            return Trouble(f"the host name of RabbitMQ at {address} is not known")
+        case ConnectionRefusedError():
+            return Trouble(f"nothing answers at {address}: is RabbitMQ running?")
+        case ssl.SSLError():
+            return Trouble(f"TLS with RabbitMQ at {address} failed: {cause.reason}", SLOW_DELAY)
+        case _:
+            return Trouble(f"the connection to RabbitMQ at {address} failed: {said(cause)}")
+
+
+class Supervisor:
+    """Keeps one connection standing and works on it, until cancelled.
+
+    Args:
+        settings: where RabbitMQ is.
+        name: what the management page shows the connection as, and the log calls it.
+        work: uses the connection until that has ended, and then raises Trouble; calls the function
+            it is given as soon as everything works.
+        told: hears of each change: a sentence when it stops working, None when it works again.
+    """
+
+    def __init__(
+        self,
+        settings: "Settings",
+        name: str,
+        work: Callable[[AbstractConnection, Callable[[], None]], Awaitable[NoReturn]],
+        told: Callable[[str | None], None],
+    ) -> None:
+        self._settings = settings
+        self._name = name
+        self._work = work
+        self._told = told
+        self._said: str | None = ""
+        self._tries = 0
+        self._works_since: float | None = None
+
+    async def run(self) -> NoReturn:
+        """Dial, work, and start over; never ends by itself."""
+        while True:
+            self._works_since = None
+            try:
+                async with connected(self._settings, self._name) as connection:
+                    await self._use(connection)
+            except Trouble as trouble:
+                self._tell(trouble.text)
+                await asyncio.sleep(self._delay(trouble))
+
+    async def _use(self, connection: AbstractConnection) -> None:
+        try:
+            await self._work(connection, self._works)
+        except Trouble as trouble:
+            self._tell(trouble.text)  # At once: hanging up may take seconds during an alarm.
+            raise
+
+    def _works(self) -> None:
+        self._works_since = monotonic()
+        self._tell(None)
+
+    def _tell(self, text: str | None) -> None:
+        if text == self._said:
+            return  # One line per change, not one per try.
+        if text is None:
+            log.info("%s: the connection to RabbitMQ works", self._name)
+        else:
+            log.warning("%s: %s", self._name, text)
+        self._said = text
+        self._told(text)
+
+    def _delay(self, trouble: Trouble) -> float:
+        stood = self._works_since is not None and monotonic() - self._works_since >= STOOD
+        self._tries = 0 if stood else self._tries + 1
+        if trouble.retry_after is not None:
+            return trouble.retry_after
+        if stood:
+            return 0.0
+        most = min(LONGEST_DELAY, FIRST_DELAY * 2**self._tries)
+        return random.uniform(most / 2, most)  # noqa: S311  Jitter against stampedes, no secret.
