@@ -57,7 +57,9 @@ def answering(*answers: str | None) -> tuple[Callable[[], Awaitable[str | None]]
     left = list(answers)
 
     async def check() -> str | None:
-        return left.pop(0)
+        answer = left.pop(0)
+        await asyncio.sleep(0)
+        return answer
 
     return check, left
 

@@ -72,7 +72,8 @@ def test_masks_numbers_of_many_shapes(text: str) -> None:
 def test_masks_whatsapp_addresses_with_their_device_part() -> None:
     assert mask("to 5511999999999@s.whatsapp.net") == "to ***9999@s.whatsapp.net"
     assert mask("from 123:4@lid and 5511999999999.0:7@s.whatsapp.net").startswith("from ***@lid")
-    assert mask("5511999999999-1234567@g.us") == "***4567@g.us"
+    assert mask("5511999991234:3@s.whatsapp.net") == "***1234@s.whatsapp.net"
+    assert mask("5511999999999-1234567@g.us") == "***9999@g.us"
     assert mask("٥٥١١٩٩٩٩١٢٣٤") == "***١٢٣٤"
 
 

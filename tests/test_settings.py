@@ -1,7 +1,6 @@
 import os
 import re
 import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -41,18 +40,11 @@ def complaints(**env: str) -> list[str]:
     return str(refusal.value).splitlines()
 
 
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """A certificate with its key, the key encrypted, and a key of somebody else."""
-    directory = tmp_path_factory.mktemp("tls")
-    files = {name: directory / f"{name}.pem" for name in ("cert", "key", "locked", "other")}
-    openssl = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-subj", "/CN=test", "-out"]
-    for key, certificate in (("key", files["cert"]), ("other", directory / "unused.pem")):
-        command = [*openssl, str(certificate), "-keyout", str(files[key]), "-nodes"]
-        subprocess.run(command, check=True, capture_output=True)
-    locked = ["openssl", "rsa", "-aes256", "-passout", "pass:x", "-in", str(files["key"])]
-    subprocess.run([*locked, "-out", str(files["locked"])], check=True, capture_output=True)
-    return files
+@pytest.fixture
+def certificates() -> Certificates:
+    """A certificate with its key, that key encrypted, and a key of somebody else."""
+    directory = Path(__file__).parent / "corpus" / "tls"
+    return {name: directory / f"{name}.pem" for name in ("cert", "key", "locked", "other")}
 
 
 # Where values come from --------------------------------------------------------------------------

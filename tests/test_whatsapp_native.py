@@ -1,6 +1,7 @@
 """The real neonize behind our seam, without a network: texts, events, failures, the log."""
 
 import ctypes
+import io
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ import pytest
 from whatsapp_worker.whatsapp import events
 from whatsapp_worker.whatsapp.client import Client, NativeError, Unbuildable
 from whatsapp_worker.whatsapp.installation import load_native
+
+# urllib3, which neonize imports, binds a socket to ::1 to see whether the machine knows IPv6.
+pytestmark = pytest.mark.loopback
 
 
 @dataclass
@@ -40,7 +44,9 @@ class Native:
 
 
 @pytest.fixture
-def native(tmp_path: Path) -> Native:
+def native(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Native:
+    # The first import runs `uname` to know an Android, and leaves it without waiting for its end.
+    monkeypatch.setattr("os.popen", lambda _: io.StringIO("Linux"))
     new_client = load_native(tmp_path / "a b?#%.db", "http://127.0.0.1:1")
     told: list[events.Event] = []
     return Native(new_client(f"test-{tmp_path.name}", told.append), told)
@@ -100,11 +106,11 @@ def test_failures_keep_the_library_s_words_and_nothing_else(native: Native) -> N
     native.inner.PairPhone = raises("no")
     native.inner.connect = raises("failed to dial")
 
-    with pytest.raises(NativeError, match="^server returned error 500$"):
+    with pytest.raises(NativeError, match=r"^server returned error 500$"):
         native.client.send_text("1", "x")
-    with pytest.raises(NativeError, match="^no$"):
+    with pytest.raises(NativeError, match=r"^no$"):
         native.client.pair_phone("1")
-    with pytest.raises(NativeError, match="^failed to dial$"):
+    with pytest.raises(NativeError, match=r"^failed to dial$"):
         native.client.connect()
 
 
@@ -122,7 +128,12 @@ def test_a_send_before_connecting_finds_no_client(native: Native) -> None:
 
 def test_a_phone_code_is_asked_as_a_browser(native: Native) -> None:
     asked: list[tuple[Any, ...]] = []
-    native.inner.PairPhone = lambda *given: asked.append(given) or "ABCD-1234"
+
+    def pair_phone(*given: Any) -> str:
+        asked.append(given)
+        return "ABCD-1234"
+
+    native.inner.PairPhone = pair_phone
 
     assert native.client.pair_phone("5511") == "ABCD-1234"
     ((phone, push, name, kind),) = asked
@@ -152,9 +163,8 @@ def test_the_end_of_a_round_is_told_and_nothing_is_printed(
     native: Native, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for word in (b"success", b"timeout", b"error"):
-        native.inner._NewClient__onLoginStatus(
-            0, ctypes.addressof(ctypes.create_string_buffer(word))
-        )
+        buffer = ctypes.create_string_buffer(word)
+        native.inner._NewClient__onLoginStatus(0, ctypes.addressof(buffer))
 
     assert native.told == [events.PairingFailed(), events.PairingFailed()]
     assert capsys.readouterr().out == ""
@@ -199,7 +209,10 @@ def test_a_logout_says_what_is_known(native: Native, reason: int, word: str) -> 
 
 
 def test_a_refused_login_names_the_reason_and_not_the_server_s_words(native: Native) -> None:
-    refused = native.happens("ConnectFailureEv", Reason=7, Message="about 5511999990000")
+    from neonize.proto.Neonize_pb2 import Node
+
+    raw = Node(Tag="failure", Nil=True, Bytes=b"")
+    refused = native.happens("ConnectFailureEv", Reason=7, Message="about 5511999990000", Raw=raw)
 
     assert refused == events.Restricted("WhatsApp refused the login (bad user agent)")
 
@@ -213,6 +226,8 @@ def test_an_event_that_cannot_be_read_is_logged_and_not_raised(
     assert "could not be read" in caplog.text
 
 
+# The library calls `Logger.warn`, which Python would rather have called `warning`.
+@pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated:DeprecationWarning")
 def test_flushing_waits_until_all_before_went_through_logging(
     native: Native, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -117,11 +117,26 @@ async def test_says_when_the_worker_stops(tmp_path: Path) -> None:
     assert "the worker is stopping" in out.getvalue()
 
 
+async def test_says_when_the_worker_was_killed(tmp_path: Path) -> None:
+    directory, out = tmp_path / "session", io.StringIO()
+    directory.mkdir()
+
+    async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()  # With the request unread, the client finds its connection reset.
+
+    async with await asyncio.start_unix_server(drop, str(directory / "pair.sock")):
+        code = await pair(settings(directory), phone=None, out=out)
+
+    assert code == 75
+    assert out.getvalue() == "The worker has ended.\n"
+
+
 async def test_says_when_the_worker_is_gone(tmp_path: Path) -> None:
     directory, out = tmp_path / "session", io.StringIO()
     directory.mkdir()
 
     async def show_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
         writer.write(Notice(S.STARTING, "connecting").to_line())
         writer.close()
 
@@ -133,17 +148,19 @@ async def test_says_when_the_worker_is_gone(tmp_path: Path) -> None:
 
 
 async def test_does_not_understand_somebody_else_s_answers(tmp_path: Path) -> None:
-    directory = tmp_path / "session"
+    directory, out = tmp_path / "session", io.StringIO()
     directory.mkdir()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
         writer.write(b"hello\n")
         writer.close()
 
     async with await asyncio.start_unix_server(answer, str(directory / "pair.sock")):
-        code = await pair(settings(directory), phone=None, out=io.StringIO())
+        code = await pair(settings(directory), phone=None, out=out)
 
     assert code == 75
+    assert "does not understand" in out.getvalue()
 
 
 # Alone --------------------------------------------------------------------------------------------

@@ -213,6 +213,15 @@ async def test_a_bug_in_the_library_is_a_failure_retried_slowly(tmp_path: Path) 
         await around.dialled(2)
 
 
+async def test_time_passes_by_the_loop_s_clock() -> None:
+    called = asyncio.Event()
+    keeper.Surroundings().call_later(0.0, called.set)
+    keeper.Surroundings().call_later(0.0, lambda: pytest.fail("it was cancelled")).cancel()
+
+    async with asyncio.timeout(5):
+        await called.wait()
+
+
 async def test_many_connections_ask_for_a_fresh_process_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,7 +40,8 @@ _AMOUNT = (
 _HARMLESS = rf"(?:{_UUID}|{_MOMENT}|{_IPV4}|{_HEX}|{_AMOUNT})"
 
 _JID = (
-    r"\d[\d.:_\-]{0,40}(?=@(?:s\.whatsapp\.net|c\.us|g\.us|lid|hosted|newsletter|broadcast|bot)\b)"
+    r"(?P<user>\d{1,20})[\d.:_\-]{0,40}"
+    r"(?=@(?:s\.whatsapp\.net|c\.us|g\.us|lid|hosted|newsletter|broadcast|bot)\b)"
 )
 
 _NUMBER = re.compile(
@@ -77,6 +78,9 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?s)input_value=.{0,4096}?(?=, input_type=)"), f"input_value={MASK}"),
 )
 
+_WORTH_A_LOOK = re.compile(r"[\d@=:\u2580\u2584\u2588\x1b]")
+"""What every pattern above needs at least one of: most values have none."""
+
 _SECRET_FIELD = re.compile(rf"(?i)(?:{_CONFIDENTIAL}|^body|^qr|^qr_code|^message_preview)$")
 
 
@@ -92,6 +96,8 @@ def mask(text: str) -> str:
     A run of 8 or more digits is taken for a phone number, separators or not; see LOGGING.md for
     the shapes that are not.
     """
+    if not _WORTH_A_LOOK.search(text):
+        return text
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return _NUMBER.sub(_mask_match, text)
@@ -132,7 +138,8 @@ def mask_field(name: str, value: object, depth: int = 0) -> object:
 
 
 def _mask_match(match: re.Match[str]) -> str:
-    return match.group() if match["harmless"] else mask_phone(match.group())
+    # Of an address, the number of the device says nothing about who it is.
+    return match.group() if match["harmless"] else mask_phone(match["user"] or match.group())
 
 
 def _text(value: object) -> str:

@@ -345,6 +345,17 @@ def texts_of(daemon: RunningDaemon) -> list[str]:
     return [entry["text"] for entry in daemon.outbox_entries()]
 
 
+async def sent(daemon: RunningDaemon, count: int, within: float = 30.0) -> None:
+    """Return when the outbox has so many messages; cheaper than reading all of them each time."""
+
+    def enough() -> bool:
+        assert daemon.outbox.exists()
+        assert daemon.outbox.read_bytes().count(b"\n") >= count
+        return True
+
+    await eventually(enough, f"{count} sent", within)
+
+
 def seeded() -> Random:
     """A source of chance; its seed is printed when the test fails."""
     seed = uuid4().int % 2**32

@@ -163,7 +163,7 @@ class Planner:
             (4, lambda: [self.failing(random.randint(1, 2))]),
             (1, lambda: [self.exhausting(max_attempts)]),
             (2, lambda: [self.refused()]),
-            (1, lambda: [self.conflicting(random.choice(firsts))]),
+            (1, lambda: [self.conflicting(random.choice([f for f in firsts if f.kind == "good"]))]),
             (16, lambda: [self.invalid(random.choice(list(INVALID)))]),
         ]
         weights, makes = zip(*makers, strict=True)

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import random
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from time import monotonic
 
 import pytest
 
@@ -122,7 +124,7 @@ async def test_a_wrong_password_is_said_and_never_shown(
 
 async def test_a_missing_virtual_host_is_said(amqp_url: str) -> None:
     async with running(settings_for(amqp_url + "-not-made"), ready=False) as run:
-        await run.trouble("not found")
+        await run.trouble("not into the virtual host")
 
 
 async def test_no_broker_is_one_line_and_not_one_per_try(
@@ -197,3 +199,96 @@ async def test_publishing_into_nothing_says_what_is_missing(amqp_url: str) -> No
     async with publishing(unbound) as outbound:
         with pytest.raises(Misconfigured, match="nowhere"):
             await outbound.publish(b"{}")
+
+
+class Relay:
+    """Between the worker and the broker, to reset connections without a goodbye."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.writers: set[StreamWriter] = set()
+
+    def reset(self) -> None:
+        for writer in self.writers:
+            writer.transport.abort()
+
+    async def accept(self, reader: StreamReader, writer: StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self.writers |= {writer, far_writer}
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.pipe(reader, far_writer))
+            tasks.create_task(self.pipe(far_reader, writer))
+        self.writers -= {writer, far_writer}
+
+    async def pipe(self, reader: StreamReader, writer: StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+        writer.close()
+
+
+@asynccontextmanager
+async def relayed(amqp_url: str) -> AsyncIterator[tuple[Relay, str]]:
+    port = amqp_url.rsplit(":", 1)[1].split("/")[0]
+    relay = Relay(int(port))
+    server = await asyncio.start_server(relay.accept, "127.0.0.1", 0)
+    try:
+        yield relay, amqp_url.replace(f":{port}/", f":{server.sockets[0].getsockname()[1]}/")
+    finally:
+        server.close()
+
+
+async def test_it_ends_at_once_however_bad_the_moment(amqp_url: str) -> None:
+    chance = random.Random(7)
+    async with relayed(amqp_url) as (relay, url):
+        for _ in range(40):
+            async with running(settings_for(url), ready=chance.random() < 0.5) as run:
+                if chance.random() < 0.3:
+                    await run.broker.pause()
+                relay.reset()
+                await asyncio.sleep(chance.random() * 0.05)
+                if chance.random() < 0.5:
+                    await run.broker.resume()
+                began = monotonic()
+                await run.broker.stop()
+                await run.broker.close()
+                assert monotonic() - began < 3
+
+
+async def test_nothing_is_lost_over_many_resets(amqp_url: str) -> None:
+    bodies = [b"%d" % number for number in range(60)]
+    async with relayed(amqp_url) as (relay, url), running(settings_for(url)) as run:
+        async with connect(amqp_url) as client:
+            await client.publish(*bodies)
+        seen: list[bytes] = []
+        while len(set(seen)) < len(bodies):
+            delivery = await run.next()
+            seen.append(delivery.body)
+            await run.broker.ack(delivery)
+            if len(seen) % 10 == 0:
+                relay.reset()
+        first_times = list(dict.fromkeys(seen))
+        assert first_times == bodies
+
+
+async def test_an_alarm_stops_publishing_but_not_acks(own_node: Node) -> None:
+    settings = settings_for(own_node.login.url)
+    async with running(settings) as run, connect(own_node.login.url) as client:
+        await client.publish(b"1", b"2", b"3")
+        first = await run.next()
+        own_node.ctl("set_vm_memory_high_watermark", "0.00001")
+        with pytest.raises(Unavailable) as refused:
+            await run.broker.retry(first, RETRY)
+        assert refused.value.reason is PauseReason.PUBLISHER
+        await eventually(lambda: "alarms" in run.paused.get(PauseReason.PUBLISHER, ""), "paused")
+        await run.broker.ack(first)
+        second = await run.next()
+        await run.broker.ack(second)
+        third = await run.next()
+        assert (second.body, third.body) == (b"2", b"3")
+        assert second.receipt.ack_proven
+        own_node.ctl("set_vm_memory_high_watermark", "0.4")
+        await eventually(lambda: not run.paused, "publishing again", 30)
+        await run.broker.retry(third, RETRY)
+        await run.broker.ack(third)
+        assert (await run.next()).attempt == 1

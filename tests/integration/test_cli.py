@@ -123,8 +123,9 @@ async def test_a_message_that_no_queue_takes_is_an_error_that_says_what_to_do(br
 
 
 async def test_check_lists_what_it_found(broker: str) -> None:
-    code, out, _ = await command("check")
+    code, out, err = await command("check", WHATSAPP_SENDER="sandbox")
     assert code == 0
+    assert err.startswith("warning: WHATSAPP_SENDER: is sandbox")
     assert f"ok     exchange {EXCHANGE}" in out
     code, out, _ = await command("check", "--json")
     assert {finding["ok"] for finding in json.loads(out)} == {True}
@@ -218,6 +219,14 @@ async def test_a_broken_ledger_refuses_until_forced(broker: str, tmp_path: Path)
     code, _, err = await command("dlq", "replay")
     assert code == 1
     assert "the ledger can not be read" in err
+
+
+async def test_letters_without_a_key_are_replayed_whatever_the_ledger_holds(
+    broker: str, tmp_path: Path
+) -> None:
+    await sent(tmp_path, KEY)
+    await put(broker, "throttled", **{"x-job-key": "none"})
+    assert (await command("dlq", "replay"))[0] == 0
 
 
 async def test_dropping_asks_and_does_not_ask_a_script(broker: str) -> None:

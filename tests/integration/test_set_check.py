@@ -12,6 +12,7 @@ from tests.integration.campaign import (
     nothing_waits,
     reckon,
     seeded,
+    sent,
     texts_of,
     worker,
 )
@@ -78,7 +79,9 @@ class offline:  # noqa: N801  Reads as what it is: async with offline(...).
     async def __aenter__(self) -> None:
         self.rules.set(offline=True)
         await eventually(lambda: "what is held is given back" in self.daemon.printed, "a long pause")
-        assert await self.daemon.metric('worker_paused{reason="whatsapp"}') == 1
+        paused = 'worker_paused{reason="whatsapp"}'
+        await eventually(lambda: self.daemon.metric(paused), "a pause in the metrics")
+        assert await self.daemon.status("/readyz", 200)
 
     async def __aexit__(self, *_: object) -> None:
         self.rules.set()
@@ -88,11 +91,12 @@ async def fates(confirmed: list[Planned], daemon: RunningDaemon, amqp_url: str) 
     """Return when outbox and dead-letter queue are as full as they have to get."""
     jobs = {each.job: each for each in confirmed}.values()
     to_send = sum(each.sendable for each in jobs)
-    await daemon.has_sent(to_send, within=120)
+    await sent(daemon, to_send, within=120)
     async with connect(amqp_url) as client:
 
         async def lie() -> bool:
-            return await client.count(DEAD_LETTERS) == len(jobs) - to_send
+            assert await client.count(DEAD_LETTERS) == len(jobs) - to_send
+            return True
 
         await eventually(lie, "all dead letters", 30)
 

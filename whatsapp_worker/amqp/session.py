@@ -24,6 +24,7 @@ from aiormq.exceptions import (
     ConnectionClosed,
     ConnectionNotAllowed,
     IncompatibleProtocolError,
+    InvalidFrameError,
     ProbableAuthenticationError,
 )
 from pamqp.exceptions import PAMQPException
@@ -78,17 +79,30 @@ LIBRARY_ERRORS = (AMQPError, PAMQPException, OSError, RuntimeError, ValueError, 
 async def at_most(seconds: float) -> AsyncIterator[None]:
     """Bound calls into aiormq, and keep its failures inside `LIBRARY_ERRORS`.
 
-    A closing connection ends pending calls with CancelledError although nobody cancelled them
-    (aiormq closes with that as its default reason): that is told from a real cancellation here.
+    aiormq confuses two things when a connection ends: pending calls end with a CancelledError
+    although nobody cancelled them, and a real cancellation is answered with the connection's error
+    or not at all, and so forgotten (measured: a worker that would not stop).  Whether this task
+    was asked to end since is known for certain, and decides.
     """
     task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+
+    def cancelled() -> bool:
+        return task is not None and task.cancelling() > before
+
     try:
         async with asyncio.timeout(seconds):
             yield
     except asyncio.CancelledError:
-        if task is None or task.cancelling():
+        if cancelled():
             raise
         raise ConnectionResetError("the connection was closed") from None
+    except LIBRARY_ERRORS as error:
+        if cancelled():
+            raise asyncio.CancelledError from error
+        raise
+    if cancelled():
+        raise asyncio.CancelledError
 
 
 async def dial(settings: "Settings", name: str) -> AbstractConnection:
@@ -179,6 +193,13 @@ def explain(error: BaseException, address: str) -> Trouble:
         case ConnectionNotAllowed():
             return Trouble(
                 f"RabbitMQ at {address} refused the connection: {said(error)}", SLOW_DELAY
+            )
+        case InvalidFrameError() if "Connection.OpenOk" in str(error):
+            # aiormq expects no refusal at this point, and keeps RabbitMQ's words to itself.
+            return Trouble(
+                f"RabbitMQ let us in, but not into the virtual host of {address}: it does not "
+                "exist, is full, or this user has no permission in it",
+                SLOW_DELAY,
             )
         case IncompatibleProtocolError():
             return Trouble(f"what answers at {address} does not speak AMQP 0-9-1", SLOW_DELAY)

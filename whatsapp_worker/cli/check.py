@@ -7,6 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.text import Text
 
 from whatsapp_worker.cli.console import add_command, note, visible
 from whatsapp_worker.settings import load_settings
@@ -49,9 +51,8 @@ def check(
 
 
 def _print(finding: "Finding") -> None:
-    typer.secho(
-        "ok     " if finding.ok else "WRONG  ", fg="green" if finding.ok else "red", nl=False
-    )
-    typer.echo(visible(f"{finding.subject}: {finding.detail}"))
+    word = Text("ok     ", "green") if finding.ok else Text("WRONG  ", "red")
+    lines = [word.append(visible(f"{finding.subject}: {finding.detail}"), "default")]
     if finding.fix is not None:
-        typer.echo(visible(f"       fix: {finding.fix}"))
+        lines.append(Text(visible(f"       fix: {finding.fix}")))
+    Console(soft_wrap=True).print(*lines, sep="\n")

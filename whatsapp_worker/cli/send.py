@@ -105,7 +105,8 @@ def send(
     settings = load_settings()
     lines, total = ([_envelope(*single)], 1) if file is None else _read(file)
     report = Report()
-    messages = _watched(_checked(lines, settings, report) if check else _numbered(lines), total)
+    lines = _watched(lines, total)
+    messages = _checked(lines, settings, report) if check else _numbered(lines)
     try:
         if dry_run:
             report.accepted = sum(1 for _ in messages)
@@ -136,7 +137,7 @@ def _read(file: str) -> tuple[Iterable[bytes], int | None]:
     path = Path(file)
     try:
         with path.open("rb") as lines:
-            return _each_line(path), sum(1 for line in lines if line.strip())
+            return _each_line(path), sum(1 for _ in lines)
     except OSError as error:
         raise typer.BadParameter(f"{path} can not be read: {error.strerror}") from error
 
@@ -164,11 +165,11 @@ def _checked(lines: Iterable[bytes], settings: Settings, report: Report) -> Mess
             yield number, body
 
 
-def _watched(messages: Messages, total: int | None) -> Messages:
-    """The same messages, with a progress bar if they are many and a person is watching."""
+def _watched(lines: Iterable[bytes], total: int | None) -> Iterator[bytes]:
+    """The same lines, with a progress bar if they are many and a person is watching."""
     console = Console(stderr=True)
     with Progress(console=console, disable=total == 1 or not console.is_terminal) as progress:
-        yield from progress.track(messages, total, description="Publishing")
+        yield from progress.track(lines, total, description="Messages")
 
 
 async def _publish(settings: Settings, messages: Messages, report: Report) -> None:

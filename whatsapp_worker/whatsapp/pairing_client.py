@@ -29,6 +29,8 @@ _REFUSALS = frozenset(
     }
 )
 
+_GONE = "The worker has ended."
+
 # Waits for a notice other than the one given; None when there will be no more.
 NextNotice = Callable[[Notice | None], Awaitable[Notice | None]]
 
@@ -91,7 +93,10 @@ async def _ask_worker(
     try:
         writer.write(pairing_socket.request(phone))
         return await _follow(next_notice, screen, timeout)
-    except (OSError, ValueError):
+    except OSError:
+        screen.say(_GONE)
+        return NOT_NOW
+    except ValueError:
         screen.say("The worker answered in a way this command does not understand.")
         return NOT_NOW
     finally:
@@ -140,7 +145,7 @@ async def _follow(next_notice: NextNotice, screen: Screen, timeout: float) -> in
                     screen.tick()
                     continue
                 if notice is None:
-                    screen.say("The worker has ended.")
+                    screen.say(_GONE)
                     return NOT_NOW
                 screen.show(notice)
                 if (code := _verdict(notice.state)) is not None:

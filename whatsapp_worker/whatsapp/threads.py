@@ -6,6 +6,7 @@ them would starve everything else, and the interpreter would wait for them at ex
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from threading import Thread
 from typing import Any, TypeVar
@@ -42,12 +43,9 @@ def on_thread(name: str, function: Callable[[], T]) -> asyncio.Future[T]:
 
 
 def tell(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
-    """Run `callback` on the loop, from any thread; a loop that has ended wants to hear nothing."""
-    try:
+    """Run `callback` on the loop, from any thread; a loop that is closed wants to hear nothing."""
+    with suppress(RuntimeError):
         loop.call_soon_threadsafe(callback)
-    except RuntimeError:
-        if not loop.is_closed():
-            raise
 
 
 def _succeed(future: asyncio.Future[T], result: T) -> None:
