@@ -29,12 +29,13 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if item.path.relative_to(Path(__file__).parent).parts[0] in TALK_TO_A_BROKER:
+        item.add_marker(pytest.mark.integration)
+
+
 @pytest.hookimpl(trylast=True)  # After pytest-randomly has shuffled.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.relative_to(here).parts[0] in TALK_TO_A_BROKER:
-            item.add_marker(pytest.mark.integration)
     items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 
 

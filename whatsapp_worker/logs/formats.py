@@ -76,7 +76,7 @@ class ReadableLines(logging.Formatter):
             (f"{moment:%H:%M:%S.%f}"[:-3], level, f"{_word(record.name)}:", first, *_pairs(record))
         )
         if record.exc_info:
-            others += _safe(self.formatException(record.exc_info)).split("\n")
+            others += _safe(mask(self.formatException(record.exc_info))).split("\n")
         if record.stack_info:
             others += _safe(mask(record.stack_info)).split("\n")
         return "\n    ".join([text, *others])
