@@ -211,6 +211,15 @@ def test_quiets_libraries_whatever_the_level(env: Environment) -> None:
     assert "prekeys" in stream.getvalue()
 
 
+def test_writes_pythons_warnings_as_lines() -> None:
+    with logging_to(io.StringIO()) as stream, warnings.catch_warnings():
+        warnings.simplefilter("always")  # The tests' own rule would raise it.
+        warnings.warn(f"to {PHONE}", stacklevel=1)
+    (line,) = written(stream)
+    assert (line["logger"], line["level"]) == ("py.warnings", "WARNING")
+    assert "UserWarning: to ***1234" in line["message"]
+
+
 # Privacy ---------------------------------------------------------------------------------------
 
 AROUND = st.text("xyz:;=,\"'é[]{}<>%\n", max_size=5)

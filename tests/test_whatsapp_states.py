@@ -48,7 +48,7 @@ ROWS: list[tuple[WhatsAppState, int, events.Event, WhatsAppState, int, Action]] 
     (S.LOGGED_OUT, 0, events.PairingFailed(), S.PAIRING, 1, Redial(2)),
     (S.ONLINE, 0, events.PairingFailed(), S.ONLINE, 0, Keep()),
     (S.PAIRING, 0, events.Overdue(), S.PAIRING, 1, Redial(2)),
-    (S.PAIRING, 2, events.Unreachable("x"), S.PAIRING, 3, Redial(32)),
+    (S.PAIRING, 2, events.Unreachable("x"), S.PAIRING, 3, Redial(8)),
     # Online and back.
     (S.STARTING, 4, events.Online(), S.ONLINE, 0, Rest()),
     (S.RECONNECTING, 4, events.Online(), S.ONLINE, 0, Rest()),
@@ -58,7 +58,8 @@ ROWS: list[tuple[WhatsAppState, int, events.Event, WhatsAppState, int, Action]] 
     (S.PAIRING, 2, events.Offline(), S.PAIRING, 2, Keep()),
     (S.RECONNECTING, 0, events.Overdue(), S.RECONNECTING, 1, Redial(0)),
     (S.STARTING, 0, events.Overdue(), S.STARTING, 1, Redial(0)),
-    (S.LOGGED_OUT, 0, events.Overdue(), S.RECONNECTING, 1, Redial(0)),
+    (S.LOGGED_OUT, 0, events.Overdue(), S.LOGGED_OUT, 1, Redial(0)),
+    (S.LOGGED_OUT, 0, events.Unreachable("x"), S.LOGGED_OUT, 1, Redial(2)),
     (S.STARTING, 0, events.Unreachable("x"), S.STARTING, 1, Redial(2)),
     (S.STARTING, 3, events.Unreachable("x"), S.STARTING, 4, Redial(16)),
     (S.RECONNECTING, 99, events.Unreachable("x"), S.RECONNECTING, 100, Redial(120)),

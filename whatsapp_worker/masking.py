@@ -139,7 +139,7 @@ def mask_field(name: str, value: object, depth: int = 0) -> object:
 
 def _mask_match(match: re.Match[str]) -> str:
     # Of an address, the number of the device says nothing about who it is.
-    return mask_phone(match["user"] or match.group())
+    return match.group() if match["harmless"] else mask_phone(match["user"] or match.group())
 
 
 def _text(value: object) -> str:

@@ -64,6 +64,14 @@ class RunningDaemon:
                 return float(value)
         return 0.0
 
+    async def reaches(self, sample: str, value: float, within: float = 30.0) -> None:
+        """Return when a sample of /metrics is at least `value`."""
+
+        async def reached() -> bool:
+            return await self.metric(sample) >= value
+
+        await eventually(reached, f"{sample} at {value:g}", within)
+
     async def has_sent(self, count: int, within: float = 30.0) -> list[dict[str, Any]]:
         """Return the outbox when it has at least `count` entries."""
         await eventually(lambda: len(self.outbox_entries()) >= count, f"{count} sent", within)

@@ -46,8 +46,9 @@ FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 """Seconds between two tries, growing from the first to the longest."""
 SLOW_DELAY = 30.0
 """Seconds between tries that only a person can make succeed, such as a wrong password."""
-STOOD = 1.0
-"""A connection that worked for this many seconds was sound: losing it starts at no delay again."""
+RECONNECT_DELAY, STOOD, MOST_DOUBLINGS = 0.05, 0.5, 6.0
+"""The delay after a connection that worked, which each such loss doubles; every STOOD seconds that
+one works take one doubling back."""
 
 log = logging.getLogger(__name__)
 
@@ -244,7 +245,7 @@ class Supervisor:
         self._work = work
         self._told = told
         self._said: str | None = ""
-        self._tries = 0
+        self._tries = 0.0
         self._works_since: float | None = None
 
     async def run(self) -> NoReturn:
@@ -280,11 +281,16 @@ class Supervisor:
         self._told(text)
 
     def _delay(self, trouble: Trouble) -> float:
-        stood = self._works_since is not None and monotonic() - self._works_since >= STOOD
-        self._tries = 0 if stood else self._tries + 1
+        """Decide how long to wait: longer from try to try, hardly at all after a sound connection.
+
+        A connection that works and soon ends, over and over, has to slow down as well.
+        """
         if trouble.retry_after is not None:
             return trouble.retry_after
-        if stood:
-            return 0.0
-        most = min(LONGEST_DELAY, FIRST_DELAY * 2**self._tries)
+        first = FIRST_DELAY
+        if self._works_since is not None:
+            first = RECONNECT_DELAY
+            self._tries = max(0.0, self._tries - (monotonic() - self._works_since) / STOOD)
+        most = min(LONGEST_DELAY, first * 2**self._tries)
+        self._tries = min(MOST_DOUBLINGS, self._tries + 1)
         return random.uniform(most / 2, most)  # noqa: S311  Jitter against stampedes, no secret.

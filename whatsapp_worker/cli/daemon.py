@@ -38,7 +38,7 @@ def run() -> None:
     settings = load_settings()
     if settings.whatsapp_sender is SenderKind.NEONIZE:
         _execute_with_environment(settings)
-    from whatsapp_worker.app import run_daemon
+    from whatsapp_worker.process import run_daemon
 
     raise typer.Exit(run_daemon(settings))
 

@@ -14,6 +14,7 @@ import typer
 from whatsapp_worker.cli import letters, selection
 from whatsapp_worker.cli.console import add_command, examples, fail, note, visible
 from whatsapp_worker.cli.selection import Selection
+from whatsapp_worker.errors import Misconfigured
 from whatsapp_worker.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -242,8 +243,8 @@ def _unless_sent(settings: Settings) -> Refuse:
             return None
         try:
             sent = await asyncio.to_thread(sent_keys, path, [entry.job_key])
-        except Exception as error:  # noqa: BLE001  What SQL raises, only store/ may know.
-            return f"the ledger can not be read ({error})"
+        except Misconfigured as error:
+            return str(error)
         return "it was sent, says the ledger (--force replays it all the same)" if sent else None
 
     return refuse

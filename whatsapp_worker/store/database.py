@@ -4,6 +4,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -173,14 +174,11 @@ def sent_keys(path: Path, keys: Iterable[str]) -> frozenset[str]:
     """Which of these keys the ledger in the file `path` holds as sent; opens it read-only.
 
     Raises:
-        sqlite3.Error: the file is not a ledger or can not be read.
+        Misconfigured: the file is not a ledger or can not be read.
     """
-    found: set[str] = set()
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    query = "SELECT key FROM jobs WHERE key = ? AND state = 'SENT'"
     try:
-        for key in keys:
-            query = "SELECT key FROM jobs WHERE key = ? AND state = 'SENT'"
-            found.update(row[0] for row in connection.execute(query, (key,)))
-    finally:
-        connection.close()
-    return frozenset(found)
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+            return frozenset(key for key in keys if file.execute(query, (key,)).fetchone())
+    except sqlite3.Error as error:
+        raise Misconfigured(f"the ledger {path} can not be read: {error}") from None

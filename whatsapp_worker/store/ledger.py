@@ -3,8 +3,7 @@
 import asyncio
 import hmac
 import secrets
-import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,7 +18,6 @@ from whatsapp_worker.errors import (
     InDoubt,
     Invalid,
     JobError,
-    Misconfigured,
     PauseReason,
     Unavailable,
     failure_of,
@@ -36,10 +34,8 @@ from whatsapp_worker.outcome import (
     Unfinished,
 )
 from whatsapp_worker.store.database import FILE_NAME, Database, Row
+from whatsapp_worker.store.file import LedgerFile
 from whatsapp_worker.store.keyless import Keyless, KeylessJobs
-
-RETRY_AFTER = 1.0
-"""Seconds between two tries to use a file that could not be used."""
 
 OVERDUE_AFTER = 15 * 60.0
 """Seconds after which a retry copy that has not come back is called overdue (DESIGN 6)."""
@@ -82,37 +78,28 @@ class SqliteLedger:
         report: Callable[[PauseReason, str | None], None],
         clock: Callable[[], float] = time,
     ) -> None:
-        self._path = directory / FILE_NAME
-        self._report = report
+        self._file = LedgerFile(directory / FILE_NAME, report)
         self._clock = clock
-        self._database: Database | None = None
         self._held: dict[str, _Held] = {}
         self._keyless = KeylessJobs(prefetch)
-        self._broken = asyncio.Event()
-        self.problem: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """Why the ledger can not be used now, in a sentence; None when it can."""
+        return self._file.problem
 
     async def open(self) -> None:
         """Open the file; raises Misconfigured if it can not be used."""
-        try:
-            self._database = await Database.open(self._path)
-            rows = await self._database.newest(self._keyless.reach)
-        except (sqlite3.Error, OSError) as error:
-            await self.close()
-            raise Misconfigured(
-                f"the ledger {self._path} can not be used ({error}): see that its directory is "
-                "writable and not full, or move a damaged file away"
-            ) from None
+        newest = await self._file.open(lambda db: db.newest(self._keyless.reach))
         self._keyless.inherit(
             Keyless(row.key, row.print, Receipt(), row.state, twin=row.twin)
-            for row in rows
+            for row in newest
             if row.keyless
         )
 
     async def close(self) -> None:
         """Close the file."""
-        if self._database is not None:
-            await self._database.close()
-            self._database = None
+        await self._file.close()
 
     async def run(self, retention: float, overdue: Callable[[int], None]) -> None:
         """Keep the ledger usable and small until cancelled.
@@ -123,20 +110,19 @@ class SqliteLedger:
         """
         while True:
             with suppress(Unavailable):
-                while await self._try(lambda db: db.purge(self._clock() - retention, PURGE_BATCH)):
+                while await self._file.use(
+                    lambda db: db.purge(self._clock() - retention, PURGE_BATCH)
+                ):
                     pass  # In batches, so that a send never waits long for its commit.
-                overdue(await self._try(lambda db: db.overdue(self._clock() - OVERDUE_AFTER)))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(UPKEEP_INTERVAL):
-                    await self._broken.wait()
-            await self._mend()
+                overdue(await self._file.use(lambda db: db.overdue(self._clock() - OVERDUE_AFTER)))
+            await self._file.mend(UPKEEP_INTERVAL)
 
     # Claims -----------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def claim(self, delivery: Delivery, envelope: WhatsAppEnvelope) -> AsyncIterator[Claim]:
         """See ports.Ledger.claim."""
-        secret = self._usable().secret
+        secret = self._file.usable().secret
         name = delivery.job_key or _name_of(secret, delivery, envelope)
         if name is not None:
             held = _Held(hmac.digest(secret, envelope.canonical(), "sha256"))
@@ -193,10 +179,10 @@ class SqliteLedger:
             else:
                 other.twin = new.twin = True
             if other.state is not None:
-                await self._try(partial(Database.mark, key=other.key, twin=other.twin))
+                await self._file.use(partial(Database.mark, key=other.key, twin=other.twin))
 
     async def _judge(self, key: str, held: _Held, delivery: Delivery) -> Claim:
-        row = await self._try(lambda db: db.get(key))
+        row = await self._file.use(lambda db: db.get(key))
         if row is None:
             return Fresh(Job(key, delivery.attempt, first_seen=self._clock()))
         if row.print != held.print and delivery.job_key is None:
@@ -241,17 +227,17 @@ class SqliteLedger:
 
     async def unsent(self, job: Job) -> None:
         """See ports.Ledger.unsent."""
-        await self._keep(lambda: self._put(job, "NEW"))
+        await self._file.insist(lambda: self._put(job, "NEW"))
 
     async def sent(self, job: Job, whatsapp_id: str) -> None:
         """See ports.Ledger.sent."""
-        await self._keep(lambda: self._put(job, "SENT", whatsapp_id=whatsapp_id))
+        await self._file.insist(lambda: self._put(job, "SENT", whatsapp_id=whatsapp_id))
 
     async def failed(self, job: Job, error: JobError) -> Job:
         """See ports.Ledger.failed."""
         if isinstance(error, InDoubt):
             job = replace(job, unknown_count=job.unknown_count + 1)
-        await self._keep(lambda: self._put(job, "FAILED", error=error))
+        await self._file.insist(lambda: self._put(job, "FAILED", error=error))
         return job
 
     async def retried(self, retry: Retry) -> None:
@@ -288,52 +274,9 @@ class SqliteLedger:
             updated_at=self._clock(),
             due_at=due_at,
         )
-        await self._try(lambda db: db.put(row))
+        await self._file.use(lambda db: db.put(row))
         if keyless is not None:
             keyless.state = state
-
-    async def _keep(self, commit: Callable[[], Awaitable[None]]) -> None:
-        """Commit what has happened already, however long it takes: to forget it would lie."""
-        while True:
-            try:
-                return await commit()
-            except Unavailable:
-                await asyncio.sleep(RETRY_AFTER)  # `_mend` is at it; nobody signals single waits.
-
-    # The file ---------------------------------------------------------------------------------
-
-    def _usable(self) -> Database:
-        if self._database is None or self.problem is not None:
-            raise Unavailable(PauseReason.LEDGER, self.problem or "the ledger is not open")
-        return self._database
-
-    async def _try(self, work: Callable[[Database], Awaitable[T]]) -> T:
-        database = self._usable()
-        try:
-            return await work(database)
-        except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: closed by _mend.
-            self._fault(error)
-            raise Unavailable(PauseReason.LEDGER, str(error)) from error
-
-    def _fault(self, error: Exception) -> None:
-        self.problem = f"the ledger can not be used: {error}"
-        self._report(PauseReason.LEDGER, self.problem)
-        self._broken.set()
-
-    async def _mend(self) -> None:
-        """Open the file anew until it can be written to."""
-        while self.problem is not None:
-            await asyncio.sleep(RETRY_AFTER)
-            try:
-                await self.close()
-                self._database = await Database.open(self._path)
-                await self._database.probe()
-            except (sqlite3.Error, OSError, Misconfigured) as error:
-                self._fault(error)
-            else:
-                self.problem = None
-                self._report(PauseReason.LEDGER, None)
-        self._broken.clear()
 
 
 def _name_of(secret: bytes, delivery: Delivery, envelope: WhatsAppEnvelope) -> str | None:

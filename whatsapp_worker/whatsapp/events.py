@@ -123,6 +123,8 @@ class Closed:
     """The worker is stopping."""
 
 
+Refusal = Replaced | Banned | Restricted | LoggedOut | Outdated | Failed
+
 Event = (
     Dialled
     | CodeShown
@@ -131,13 +133,8 @@ Event = (
     | Online
     | Offline
     | Unreachable
-    | Replaced
-    | Banned
-    | Restricted
-    | LoggedOut
-    | Outdated
-    | Failed
     | Overdue
     | Asked
     | Closed
+    | Refusal
 )

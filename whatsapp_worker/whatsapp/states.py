@@ -133,7 +133,6 @@ INITIAL = Status(WhatsAppState.STARTING, "connecting to WhatsApp")
 
 def advance(status: Status, event: events.Event) -> Step:  # noqa: C901  One row per event.
     """Take one event: the next status, and what to do about it."""
-    failed = status.failures + 1
     match event:
         case events.Dialled():
             return _dialled(status), Expect(login_limit(status.failures))
@@ -151,34 +150,39 @@ def advance(status: Status, event: events.Event) -> Step:  # noqa: C901  One row
         case events.Overdue():
             return _overdue(status)
         case events.Unreachable(why=why):
-            if status.state is _STATES.PAIRING:
-                return _round_over(status)
-            lost = Status(_away(status), f"{why}; connecting anew", failed)
-            return lost, Redial(pause_after_outage(status.failures))
-        case events.Replaced():
-            why = f"another client took over this session; {_AGAIN} to take it back"
-            return Status(_STATES.REPLACED, why), HangUp()
-        case events.Banned(seconds=seconds, why=why):
-            wait = max(seconds, BAN_SHORTEST) + BAN_MARGIN
-            return Status(_STATES.BANNED, f"WhatsApp bans this account {why}", failed), Redial(wait)
-        case events.Restricted(why=why):
-            pause = pause_after_refusal(status.failures)
-            return Status(_STATES.RESTRICTED, f"{why}; trying again slowly", failed), Redial(pause)
-        case events.Failed(why=why):
-            pause = pause_after_refusal(status.failures)
-            return Status(_STATES.FAILED, f"{why}; trying again slowly", failed), Redial(pause)
-        case events.LoggedOut(why=why):
-            pause = pause_after_round(status.failures)
-            return Status(_STATES.LOGGED_OUT, f"{why}; pair again", failed), Redial(pause)
-        case events.Outdated():
-            why = "WhatsApp wants a newer client: upgrade whatsapp-worker (its neonize)"
-            return Status(_STATES.OUTDATED, why), HangUp()
+            return _unreachable(status, why)
         case events.Asked():
             return _asked(status)
         case events.Closed():
             return Status(_STATES.STOPPED, "the worker is stopping"), HangUp()
         case _:
-            assert_never(event)
+            return _refused(status, event)
+
+
+def _refused(status: Status, refusal: events.Refusal) -> Step:
+    """WhatsApp said no, and the library tries no more: a policy for each."""
+    failures = status.failures + 1
+    slowly = Redial(pause_after_refusal(status.failures))
+    match refusal:
+        case events.Replaced():
+            why = f"another client took over this session; {_AGAIN} to take it back"
+            return Status(_STATES.REPLACED, why), HangUp()
+        case events.Banned(seconds=seconds, why=why):
+            wait = max(seconds, BAN_SHORTEST) + BAN_MARGIN
+            why = f"WhatsApp bans this account {why}"
+            return Status(_STATES.BANNED, why, failures), Redial(wait)
+        case events.LoggedOut(why=why):
+            pause = pause_after_round(status.failures)
+            return Status(_STATES.LOGGED_OUT, f"{why}; pair again", failures), Redial(pause)
+        case events.Restricted(why=why):
+            return Status(_STATES.RESTRICTED, f"{why}; trying again slowly", failures), slowly
+        case events.Failed(why=why):
+            return Status(_STATES.FAILED, f"{why}; trying again slowly", failures), slowly
+        case events.Outdated():
+            why = "WhatsApp wants a newer client: upgrade whatsapp-worker (its neonize)"
+            return Status(_STATES.OUTDATED, why), HangUp()
+        case _:
+            assert_never(refusal)
 
 
 def _dialled(status: Status) -> Status:
@@ -189,8 +193,13 @@ def _dialled(status: Status) -> Status:
 
 
 def _away(status: Status) -> WhatsAppState:
-    """What to call being away: nobody waits for codes or for a first login any longer."""
-    return _STATES.STARTING if status.state is _STATES.STARTING else _STATES.RECONNECTING
+    """What to call it while connecting: who was never in is not coming back."""
+    return status.state if status.state in _BEGINNING else _STATES.RECONNECTING
+
+
+def _unreachable(status: Status, why: str) -> Step:
+    lost = Status(_away(status), f"{why}; connecting anew", status.failures + 1)
+    return lost, Redial(pause_after_outage(status.failures))
 
 
 def _lost(status: Status) -> Step:
@@ -222,5 +231,4 @@ def _asked(status: Status) -> Step:
     """A person takes the session back, or wants codes now; a ban they cannot shorten."""
     if status.state in (_STATES.BANNED, _STATES.ONLINE, _STATES.STOPPED):
         return status, Keep()
-    state = status.state if status.state in _BEGINNING else _STATES.RECONNECTING
-    return Status(state, "connecting, because somebody asked"), Redial(0.0)
+    return Status(_away(status), "connecting, because somebody asked"), Redial(0.0)

@@ -1,0 +1,93 @@
+"""The ledger's file as something that can fail for a while, and come back by itself."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from whatsapp_worker.errors import Misconfigured, PauseReason, Unavailable
+from whatsapp_worker.store.database import Database
+
+RETRY_AFTER = 1.0
+"""Seconds between two tries to use a file that could not be used."""
+
+T = TypeVar("T")
+
+
+class LedgerFile:
+    """Uses the database while it works, and opens it anew when it does not.
+
+    Args:
+        path: the database file.
+        report: told why the ledger can not be used, and with None when it can again.
+    """
+
+    def __init__(self, path: Path, report: Callable[[PauseReason, str | None], None]) -> None:
+        self._path = path
+        self._report = report
+        self._database: Database | None = None
+        self._broken = asyncio.Event()
+        self.problem: str | None = None
+
+    async def open(self, first: Callable[[Database], Awaitable[T]]) -> T:
+        """Open the file and do a first piece of work; raises Misconfigured if that fails."""
+        try:
+            self._database = await Database.open(self._path)
+            return await first(self._database)
+        except (sqlite3.Error, OSError) as error:
+            raise Misconfigured(
+                f"the ledger {self._path} can not be used ({error}): see that its directory is "
+                "writable and not full, or move a damaged file away"
+            ) from None
+
+    async def close(self) -> None:
+        """Close the file."""
+        if self._database is not None:
+            await self._database.close()
+            self._database = None
+
+    def usable(self) -> Database:
+        """The database; raises Unavailable while it can not be used."""
+        if self._database is None or self.problem is not None:
+            raise Unavailable(PauseReason.LEDGER, self.problem or "the ledger is not open")
+        return self._database
+
+    async def use(self, work: Callable[[Database], Awaitable[T]]) -> T:
+        """Do some work with the database; raises Unavailable if that fails."""
+        database = self.usable()
+        try:
+            return await work(database)
+        except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: closed by `mend`.
+            self._fault(error)
+            raise Unavailable(PauseReason.LEDGER, str(error)) from error
+
+    async def insist(self, commit: Callable[[], Awaitable[None]]) -> None:
+        """Commit what has happened already, however long it takes: to forget it would lie."""
+        while True:
+            with suppress(Unavailable):
+                return await commit()
+            await asyncio.sleep(RETRY_AFTER)  # `mend` is at it.
+
+    async def mend(self, within: float) -> None:
+        """Wait up to so many seconds for a fault, and return once it is mended."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._broken.wait()
+        while self.problem is not None:
+            await asyncio.sleep(RETRY_AFTER)
+            try:
+                await self.close()
+                await self.open(Database.probe)
+            except (sqlite3.Error, Misconfigured) as error:
+                self._fault(error)
+            else:
+                self.problem = None
+                self._report(PauseReason.LEDGER, None)
+        self._broken.clear()
+
+    def _fault(self, error: Exception) -> None:
+        self.problem = f"the ledger can not be used: {error}"
+        self._report(PauseReason.LEDGER, self.problem)
+        self._broken.set()
