@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whatsapp_worker import __version__, logs
-from whatsapp_worker.delivery import Delivery
+from whatsapp_worker.delivery import Delivery, trace
 from whatsapp_worker.envelope import WhatsAppEnvelope
 from whatsapp_worker.errors import ErrorType, InDoubt, Invalid, Misconfigured, Throttled
 from whatsapp_worker.logs import file as log_file
@@ -176,7 +176,7 @@ def test_an_extra_cannot_pass_itself_off_as_one_of_our_own_fields() -> None:
 
 async def test_puts_the_trace_id_of_its_task_into_every_line() -> None:
     async def job(trace_id: str) -> None:
-        logs.bind_trace(trace_id)
+        trace.set(trace_id)
         await asyncio.sleep(0)
         log.info("working")
 
@@ -385,7 +385,7 @@ def test_writes_the_same_lines_to_a_file_only_its_owner_can_read(
 ) -> None:
     directory = tmp_path / "new" / "logs"
     with logging_to(io.StringIO(), env=env, log_to_file=True, log_dir=directory) as stream:
-        logs.bind_trace("")
+        trace.set("")
         log.warning("to %s", PHONE, extra={"queue": "q"})
         try:
             fail(ValueError(PHONE))

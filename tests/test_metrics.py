@@ -175,12 +175,10 @@ def test_takes_no_age_where_none_is_told_and_of_no_job_that_goes_on() -> None:
     assert "worker_job_age_seconds_count" not in counted.moved()
 
 
-def test_counts_deliveries_that_came_again_and_those_given_back() -> None:
+def test_counts_deliveries_that_came_again() -> None:
     counted = Counted()
     counted.observe(Sent(JOB, "id"), redelivered=True)
-    counted.metrics.given_back()
     assert counted.moved()["worker_deliveries_redelivered_total"] == 1
-    assert counted.moved()["worker_deliveries_given_back_total"] == 1
 
 
 def test_has_the_buckets_of_the_worker_before_it_and_two_above() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whatsapp_worker.errors import ErrorType, Invalid
-from whatsapp_worker.phone import PhoneCheck, mask_phone, parse_phone
+from whatsapp_worker.phone import PhoneCheck, parse_phone
 
 BRAZIL = "+5511999999999"
 
@@ -111,16 +111,6 @@ def test_takes_the_example_mobile_number_of_every_region_under_every_check() -> 
         number = phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.E164)
         if len(number) > len("+1234567"):
             assert parse_phone(number, PhoneCheck.VALID) == number
-
-
-def test_masks_all_but_the_start_and_the_last_two_digits() -> None:
-    assert mask_phone(BRAZIL) == "+55*******99"
-    assert mask_phone("+12345678") == "+12*******78"
-
-
-@pytest.mark.parametrize("text", ["", "+", "12345678", "+1234567", "not a phone", BRAZIL + "\n"])
-def test_masks_whole_what_is_not_a_number(text: str) -> None:
-    assert mask_phone(text) == "*******"
 
 
 @given(st.text(), st.sampled_from(PhoneCheck))

@@ -80,10 +80,6 @@ class Metrics:
         """Say whether RabbitMQ is connected; may be repeated, each way back is counted once."""
         self._states.tell_broker(connected)
 
-    def given_back(self) -> None:
-        """Count a delivery that was given back unsettled."""
-        self._jobs.given_back.inc()
-
     def whatsapp_state(self, state: str) -> None:
         """Say in which of its states the WhatsApp session is."""
         for name, gauge in self._states.whatsapp.items():
@@ -161,11 +157,6 @@ class _Jobs:
             registry,
             "worker_deliveries_redelivered_total",
             "Settled deliveries that RabbitMQ had handed out before.",
-        )
-        self.given_back = _counter(
-            registry,
-            "worker_deliveries_given_back_total",
-            "Deliveries put back into their queue unsettled.",
         )
         self.overdue = _gauge(
             registry,

@@ -31,7 +31,6 @@ _NO_PARENTHESES = str.maketrans("", "", "()")
 
 _E164 = re.compile(r"\+[0-9]{8,15}")  # DESIGN 3; `[0-9]`, because `\d` takes digits of any script.
 _CALLING_CODES = frozenset(str(code) for code in phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
-_MASK = "*******"
 
 
 def parse_phone(text: str, check: PhoneCheck) -> str:
@@ -54,15 +53,6 @@ def parse_phone(text: str, check: PhoneCheck) -> str:
     if check is not PhoneCheck.FORMAT:
         _ask_phonenumbers(number, check)
     return number
-
-
-def mask_phone(e164: str) -> str:
-    """Show a number to people who may not know it: `+55*******99`.
-
-    The number of stars says nothing about the number's length; anything that is not E.164 is
-    masked whole.
-    """
-    return f"{e164[:3]}{_MASK}{e164[-2:]}" if _E164.fullmatch(e164) else _MASK
 
 
 def _clean(text: str) -> str:

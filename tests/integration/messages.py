@@ -149,8 +149,14 @@ class Planner:
         )
         return make(made, text)
 
-    def mixed(self, size: int, max_attempts: int) -> list[Planned]:
-        """Messages of every kind in random order, about `size` of them; each kind is in it."""
+    def mixed(self, size: int, max_attempts: int, *, conflicts: bool = True) -> list[Planned]:
+        """Messages of every kind in random order, about `size` of them.
+
+        Args:
+            size: at least the number of kinds.
+            max_attempts: after how many failures a job is dead-lettered.
+            conflicts: whether some take the keys of others; only where the order is certain.
+        """
         random = self.random
         planned: list[Planned] = []
         firsts: list[Planned] = []
@@ -163,14 +169,16 @@ class Planner:
             (4, lambda: [self.failing(random.randint(1, 2))]),
             (1, lambda: [self.exhausting(max_attempts)]),
             (2, lambda: [self.refused()]),
-            (1, lambda: [self.conflicting(random.choice([f for f in firsts if f.kind == "good"]))]),
+            (int(conflicts), lambda: [self.conflicting(random.choice(unnamed()))]),
             (16, lambda: [self.invalid(random.choice(list(INVALID)))]),
         ]
+
+        def unnamed() -> list[Planned]:
+            return [each for each in firsts if each.kind == "good"]
+
         weights, makes = zip(*makers, strict=True)
-        obligatory = [self.invalid(kind) for kind in INVALID]
-        obligatory += [self.good(), self.named()]
-        random.shuffle(obligatory)
-        planned += obligatory
+        planned += [self.good(), self.named(), *(self.invalid(kind) for kind in INVALID)]
+        random.shuffle(planned)
         while len(planned) < size:
             firsts += [each for each in planned[len(firsts) :] if each.kind in {"good", "named"}]
             planned += random.choices(makes, weights)[0]()
@@ -255,4 +263,3 @@ INVALID: dict[str, tuple[str, Callable[[Planned, str], Planned]]] = {
     ),
 }
 """Every way to be invalid: the reason that has to be given, and how it is made."""
-

@@ -5,17 +5,18 @@ although no send of it was ever in doubt, is 0 throughout.
 """
 
 import asyncio
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager as Context
 from dataclasses import dataclass, replace
 from pathlib import Path
-from random import Random
-from typing import Any
+from signal import SIGTERM
 
 import pytest
+from aiormq.exceptions import ChannelPreconditionFailed
 
 from tests.integration.campaign import (
+    GO_ARGUMENTS,
     KINDS,
     Publisher,
     Reckoning,
@@ -31,14 +32,7 @@ from tests.integration.campaign import (
     worker,
 )
 from tests.integration.messages import Planned, Planner
-from tests.support.amqp import (
-    DEAD_LETTERS,
-    EXCHANGE,
-    ROUTING_KEY,
-    WORK_QUEUE,
-    connect,
-    envelope,
-)
+from tests.support.amqp import DEAD_LETTERS, EXCHANGE, ROUTING_KEY, WORK_QUEUE, Client, connect
 from tests.support.daemon import RunningDaemon
 from tests.support.eventually import eventually
 from whatsapp_worker.demo.find import Node
@@ -47,18 +41,19 @@ MAX_ATTEMPTS = 5
 REDELIVERED = "worker_deliveries_redelivered_total"
 PAUSED = 'worker_paused{reason="whatsapp"}'
 
+pytestmark = pytest.mark.timeout(120)
+
 
 @dataclass(slots=True)
-class Place:
-    """Where a campaign takes place, and how its daemon is started, again and again."""
+class Campaign:
+    """Messages of every kind, a daemon that is started again and again, and the arithmetic."""
 
     node: Node
     vhost: str
-    kind: str
     directory: Path
     printed: Path
-    planner: Planner
     settings: dict[str, str]
+    planner: Planner
     rules: Rules
     publisher: Publisher
 
@@ -67,61 +62,360 @@ class Place:
         """The AMQP URL of its virtual host."""
         return replace(self.node.login, vhost=self.vhost).url
 
-    def daemon(self, **settings: str) -> Any:
-        """Run a daemon here."""
-        return worker(self.url, self.directory, self.printed, **self.settings, **settings)
+    def daemon(self) -> Context[RunningDaemon]:
+        """Run the daemon."""
+        return worker(self.url, self.directory, self.printed, **self.settings)
 
     async def publish(self, size: int) -> None:
         """Publish so many messages of every kind."""
         planned = self.planner.mixed(size, MAX_ATTEMPTS, conflicts=False)
-        self.rules.renew(self.planner.rules)
+        self.rules.add(self.planner.rules)
         await self.publisher.publish(planned, window=20)
 
     async def finish(self, daemon: RunningDaemon) -> Reckoning:
         """Wait until everything has had its fate, stop the daemon, and do the arithmetic."""
-        possible = [*self.publisher.confirmed, *self.publisher.unknown]
-        wanted = {each.job: each for each in self.publisher.confirmed}.values()
+        jobs = {each.job for each in self.publisher.confirmed}
+        async with connect(self.url) as client:
 
-        async def all_lie() -> bool:
-            async with connect(self.url) as client:
+            async def all_through() -> bool:
+                gone = daemon.outbox.read_bytes().count(b"\n") if daemon.outbox.exists() else 0
                 lying = await client.count(DEAD_LETTERS) or 0
-            gone = daemon.outbox.read_bytes().count(b"\n") if daemon.outbox.exists() else 0
-            assert gone + lying >= len(wanted), (gone, lying, len(wanted))
-            return True
+                assert gone + lying >= len(jobs), f"{gone} + {lying}, to be {len(jobs)}"
+                return True
 
-        await eventually(all_lie, "all have had their fate", 60)
+            await eventually(all_through, "everything has had its fate", 60)
         await nothing_waits(self.node, self.vhost)
         assert await daemon.stop() == 0
-        assert {each.body for each in possible} >= {m.body for m in await self._lying()}
         return await self.reckon(daemon)
 
     async def reckon(self, daemon: RunningDaemon) -> Reckoning:
         """Do the arithmetic."""
-        return reckon(
-            self.publisher.confirmed,
-            texts_of(daemon),
-            await self._lying(),
-            self.publisher.unknown,
+        letters = await dead_letters(self.url, self.printed)
+        publisher = self.publisher
+        return reckon(publisher.confirmed, texts_of(daemon), letters, publisher.unknown)
+
+    def never_in_doubt(self) -> bool:
+        """Whether no send was ever in doubt, so that nothing can excuse a second one."""
+        assert ledger(self.directory).doubtful == set()
+        return True
+
+
+Start = Callable[..., Campaign]
+
+
+@pytest.fixture
+def campaign(
+    broker_node: Node, vhost: str, tmp_path: Path, daemon_output: Path
+) -> Iterator[Callable[..., Campaign]]:
+    """Prepare a campaign in this test's virtual host, or in another one of another node."""
+
+    def start(node: Node = broker_node, name: str = vhost, **settings: str) -> Campaign:
+        directory = tmp_path / name
+        directory.mkdir()
+        rules = Rules(directory / "rules.json")
+        given = {
+            "SANDBOX_RULES": rules.setting,
+            "RETRY_DELAYS": "200ms,400ms",
+            "MAX_ATTEMPTS": str(MAX_ATTEMPTS),
+            **settings,
+        }
+        url = replace(node.login, vhost=name).url
+        return Campaign(
+            node, name, directory, daemon_output, given, Planner(seeded()), rules, Publisher(url)
         )
 
-    async def _lying(self) -> list[Any]:
-        return await dead_letters(self.url, self.printed)
+    yield start
 
 
-def place(
-    node: Node, vhost: str, kind: str, directory: Path, printed: Path, random: Random, **given: str
-) -> Place:
-    """Prepare a campaign."""
-    directory.mkdir(exist_ok=True)
-    planner = Planner(random)
-    rules = Rules(directory / "rules.json", latency=0.003)
-    settings = {
-        "SANDBOX_RULES": rules.setting,
-        "RETRY_DELAYS": "200ms,400ms",
-        "MAX_ATTEMPTS": str(MAX_ATTEMPTS),
-        **given,
-    }
-    url = replace(node.login, vhost=vhost).url
-    return Place(
-        node, vhost, kind, directory, printed, planner, settings, rules, Publisher(url)
-    )
+# The broker -------------------------------------------------------------------------------------
+
+
+async def test_nothing_is_lost_or_doubled_when_the_node_stops_or_dies(
+    own_node: Node, campaign: Start
+) -> None:
+    await asyncio.to_thread(own_node.add_vhosts, "quorum", "classic")
+    ours = campaign(own_node, "quorum")
+    theirs = campaign(own_node, "classic", WHATSAPP_PREFETCH_COUNT="5")
+    await prepare(theirs.url, "classic")
+    async with ours.daemon() as one, theirs.daemon() as other:
+        await asyncio.gather(one.ready(), other.ready())
+        for take_away in (own_node.stop, own_node.kill):
+
+            async def outage(take_away: Callable[[], None] = take_away) -> None:
+                await asyncio.gather(sent(one, len(texts_of(one)) + 20), one.ready())
+                await asyncio.to_thread(take_away)
+                assert one.printed.count("Traceback") == 0
+                await asyncio.to_thread(own_node.start)
+
+            await asyncio.gather(ours.publish(300), theirs.publish(300), outage())
+        results = [await ours.finish(one), await theirs.finish(other)]
+    for result, run in zip(results, (ours, theirs), strict=True):
+        assert result.nothing_lost()
+        assert result.excused(run.publisher.confirmed, ledger(run.directory))
+    assert results[0].exact()
+    assert ours.never_in_doubt()
+
+
+@KINDS
+async def test_nothing_is_lost_or_doubled_when_connections_are_cut_again_and_again(
+    kind: str, campaign: Start
+) -> None:
+    run = campaign()
+    await prepare(run.url, kind)
+    pauses = [run.planner.random.randint(50, 1500) for _ in range(12)]
+    async with run.daemon() as daemon:
+        await daemon.ready()
+        run.rules.set(latency=0.01)
+
+        async def cut() -> None:
+            # One Erlang expression: each call of rabbitmqctl takes longer than we want to wait.
+            expression = (
+                '[begin timer:sleep(Pause), [rabbit_networking:close_connection(C, "cut") || '
+                f"C <- rabbit_networking:connections()] end || Pause <- {pauses}]."
+            )
+            await asyncio.to_thread(run.node.ctl, "eval", expression)
+
+        await asyncio.gather(run.publish(600), cut())
+        lost = daemon.printed.count("the connection to RabbitMQ was lost")
+        run.rules.set()
+        result = await run.finish(daemon)
+    assert lost >= len(pauses) // 2
+    assert result.exact()
+    assert run.never_in_doubt()
+
+
+@KINDS
+async def test_a_work_queue_made_anew_with_other_arguments_is_consumed_at_once(
+    kind: str, campaign: Start
+) -> None:
+    run = campaign()
+    await prepare(run.url, kind)
+    async with run.daemon() as daemon, connect(run.url) as client:
+        await daemon.ready()
+        await run.publish(150)
+        settled = list(run.publisher.confirmed)
+        await eventually(lambda: _empty(client), "an empty work queue", 30)
+        run.rules.set(offline=True)
+        await eventually(lambda: daemon.metric(PAUSED), "a pause")
+        await run.publish(40)
+        in_the_queue = run.publisher.confirmed[len(settled) :]
+        await _make_anew(client, kind)
+        run.rules.set()
+        # What lay in the deleted queue is gone, which is nobody's promise.
+        run.publisher.confirmed[:] = settled
+        run.publisher.unknown += in_the_queue
+        await run.publish(150)
+        await daemon.ready()
+        result = await run.finish(daemon)
+        assert daemon.printed.count("is not as we would make it") == (1 if kind == "quorum" else 2)
+    assert result.exact()
+
+
+async def _empty(client: Client) -> bool:
+    return await client.count(WORK_QUEUE) == 0
+
+
+async def _make_anew(client: Client, kind: str) -> None:
+    """Delete the work queue, and be faster than the worker in making it again."""
+    other: dict[str, object] = {"x-queue-type": "quorum", **GO_ARGUMENTS, "x-max-length": 10**6}
+    arguments = GO_ARGUMENTS if kind == "quorum" else other
+
+    async def faster() -> bool:
+        try:
+            async with client.channel() as channel:
+                await channel.queue_delete(WORK_QUEUE)
+                queue = await channel.declare_queue(WORK_QUEUE, durable=True, arguments=arguments)
+                await queue.bind(EXCHANGE, ROUTING_KEY)
+        except ChannelPreconditionFailed:
+            return False
+        return True
+
+    await eventually(faster, "we made the queue")
+
+
+# The daemon -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("on_unknown", "kind", "kills"), [("resend", "quorum", 8), ("park", "classic", 6)]
+)
+async def test_a_daemon_that_is_killed_loses_nothing_and_doubles_only_what_was_in_doubt(
+    on_unknown: str, kind: str, kills: int, campaign: Start
+) -> None:
+    run = campaign(ON_UNKNOWN=on_unknown, MAX_ATTEMPTS="20")
+    await prepare(run.url, kind)
+    run.rules.set(latency=0.01)
+    random = run.planner.random
+    publishing = asyncio.create_task(_publish_keyed(run, 400))
+    for _ in range(kills):
+        async with run.daemon() as daemon:
+            await sent(daemon, len(texts_of(daemon)) + random.randint(1, 40))
+            await asyncio.sleep(random.random() * 0.02)  # Any moment: the point of this test.
+            daemon.kill()
+    await publishing
+    run.rules.set()
+    async with run.daemon() as daemon:
+        await daemon.ready()
+        result = await run.finish(daemon)
+    kept = ledger(run.directory)
+    assert result.nothing_lost()
+    assert result.excused(run.publisher.confirmed, kept)
+    assert result.surplus.total() <= kills
+    assert len(kept.doubtful) <= kills
+    if on_unknown == "park":
+        assert result.surplus.total() == 0
+        assert len(result.parked) == len(kept.doubtful)
+
+
+async def _publish_keyed(run: Campaign, size: int) -> None:
+    """Publish messages that are named, so that a second send can be traced to its row."""
+    planner = run.planner
+    planned: list[Planned] = []
+    for number in range(size):
+        planned.append(planner.failing(1) if number % 10 == 9 else planner.good())
+        if number % 20 == 5:
+            planned += [planner.keyless(), planner.invalid("half a JSON object")]
+    run.rules.add(planner.rules)
+    async with connect(run.url) as client:
+        await eventually(lambda: _exists(client), "the daemon has made its queue", 45)
+    await run.publisher.publish(planned)
+
+
+async def _exists(client: Client) -> bool:
+    return await client.count(WORK_QUEUE) is not None
+
+
+@KINDS
+async def test_sigterm_in_mid_send_finishes_that_send_and_gives_the_rest_back(
+    kind: str, campaign: Start
+) -> None:
+    run = campaign(WHATSAPP_PREFETCH_COUNT="3")
+    await prepare(run.url, kind)
+    run.rules.set(latency=0.7)
+    async with run.daemon() as daemon:
+        await daemon.ready()
+        await run.publisher.publish([run.planner.good() for _ in range(6)])
+        await _mid_send(run)
+        before = len(texts_of(daemon))
+        assert await daemon.stop() == 0
+        assert len(texts_of(daemon)) == before + 1
+    assert {state for state, _, _ in ledger(run.directory).jobs.values()} == {"SENT"}
+    async with connect(run.url) as client:
+        assert await client.count(WORK_QUEUE) == 6 - before - 1
+    run.rules.set()
+    async with run.daemon() as daemon:
+        await daemon.ready()
+        result = await run.finish(daemon)
+        assert await daemon.metric(REDELIVERED) in {0, *range(4)}
+    assert result.exact()
+    assert texts_of(daemon) == [each.text for each in run.publisher.confirmed]
+
+
+async def _mid_send(run: Campaign) -> None:
+    def sending() -> bool:
+        return any(state == "SENDING" for state, _, _ in ledger(run.directory).jobs.values())
+
+    await eventually(sending, "a send has begun")
+
+
+async def test_a_second_sigterm_ends_at_once(campaign: Start) -> None:
+    run = campaign()
+    run.rules.set(latency=60)
+    async with run.daemon() as daemon:
+        await daemon.ready()
+        await run.publisher.publish([run.planner.good()])
+        await _mid_send(run)
+        daemon.signal(SIGTERM)
+        await eventually(lambda: "stopping" in daemon.printed, "it is stopping")
+        assert await daemon.status("/readyz", 503)
+        assert await daemon.status("/livez", 200)
+        daemon.signal(SIGTERM)
+        assert await daemon.exit_code(3) == 128 + SIGTERM
+    assert texts_of(daemon) == []
+
+
+@pytest.mark.parametrize(("on_unknown", "hangs"), [("resend", 2), ("park", 1)])
+async def test_a_send_that_hangs_ends_the_process_and_is_in_doubt_afterwards(
+    on_unknown: str, hangs: int, campaign: Start
+) -> None:
+    run = campaign(ON_UNKNOWN=on_unknown, SEND_TIMEOUT="1s")
+    run.rules.add({"+15550107777": {"hang": True}})
+    stuck = run.planner.good(destination="+15550107777")
+    for number in range(hangs):
+        async with run.daemon() as daemon:
+            if not number:
+                await daemon.ready()
+                await run.publisher.publish([stuck])
+            assert await daemon.exit_code(30) == os.EX_TEMPFAIL
+    assert "a send does not end" in daemon.printed
+    async with run.daemon() as daemon:
+        await daemon.ready()
+        await run.publisher.publish([run.planner.good()])
+        result = await run.finish(daemon)
+    assert result.nothing_lost()
+    assert result.parked == {stuck.body}
+    assert texts_of(daemon) == [run.publisher.confirmed[1].text]
+    kept = ledger(run.directory)
+    assert kept.jobs[stuck.ledger_key(kept.secret)] == ("DEAD", hangs, False)
+
+
+# WhatsApp ---------------------------------------------------------------------------------------
+
+
+@KINDS
+async def test_a_short_outage_of_whatsapp_gives_nothing_back(kind: str, campaign: Start) -> None:
+    run = campaign(WHATSAPP_PREFETCH_COUNT="3")
+    await prepare(run.url, kind)
+    async with run.daemon() as daemon:
+        await daemon.ready()
+        for _ in range(2):
+            run.rules.set(offline=True)
+            await eventually(lambda: daemon.metric(PAUSED), "a pause")
+            await run.publish(40)
+            assert await daemon.status("/readyz", 200)
+            run.rules.set()
+            await eventually(lambda: _is_zero(daemon, PAUSED), "no pause")
+        result = await run.finish(daemon)
+        assert "given back" not in daemon.printed
+    assert result.exact()
+    assert _redelivered(daemon) == 0
+
+
+@KINDS
+async def test_each_long_outage_of_whatsapp_gives_what_is_held_back_once(
+    kind: str, campaign: Start
+) -> None:
+    flaps, prefetch = 3, 3
+    run = campaign(WHATSAPP_PREFETCH_COUNT=str(prefetch), PAUSE_HOLD="300ms")
+    await prepare(run.url, kind)
+    async with run.daemon() as daemon, connect(run.url) as client:
+        await daemon.ready()
+        for flap in range(flaps):
+            run.rules.set(offline=True)
+            await eventually(lambda: daemon.metric(PAUSED), "a pause")
+            waiting = [run.planner.good() for _ in range(10)]
+            await run.publisher.publish(waiting)
+            await eventually(
+                lambda times=flap + 1: daemon.printed.count("is given back") == times, "given back"
+            )
+            await eventually(lambda: _all_ready(client, 10), "all lie in the queue again")
+            run.rules.set()
+            await sent(daemon, 10 * (flap + 1))
+        result = await run.finish(daemon)
+    assert result.exact()
+    assert result.dead == 0
+    assert 1 <= _redelivered(daemon) <= flaps * prefetch
+    assert texts_of(daemon) == [each.text for each in run.publisher.confirmed]
+
+
+async def _all_ready(client: Client, count: int) -> bool:
+    return await client.count(WORK_QUEUE) == count
+
+
+async def _is_zero(daemon: RunningDaemon, sample: str) -> bool:
+    return await daemon.metric(sample) == 0
+
+
+def _redelivered(daemon: RunningDaemon) -> int:
+    """How many deliveries were not the first of their message, as the log tells."""
+    return daemon.printed.count('"redelivered": true')

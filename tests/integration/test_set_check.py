@@ -78,7 +78,9 @@ class offline:  # noqa: N801  Reads as what it is: async with offline(...).
 
     async def __aenter__(self) -> None:
         self.rules.set(offline=True)
-        await eventually(lambda: "what is held is given back" in self.daemon.printed, "a long pause")
+        await eventually(
+            lambda: "what is held is given back" in self.daemon.printed, "a long pause"
+        )
         paused = 'worker_paused{reason="whatsapp"}'
         await eventually(lambda: self.daemon.metric(paused), "a pause in the metrics")
         assert await self.daemon.status("/readyz", 200)
@@ -136,5 +138,3 @@ def assert_order_kept(confirmed: list[Planned], sent: list[str]) -> None:
     ]
     retried = {each.text for each in confirmed if each.retries}
     assert [text for text in sent if text not in retried] == order
-
-

@@ -5,8 +5,7 @@ not a library's, not an exception's text, not what Go code prints.  LOGGING.md l
 """
 
 from whatsapp_worker.logs.configuration import configure
-from whatsapp_worker.logs.context import bind_trace
 from whatsapp_worker.logs.job import observe
 from whatsapp_worker.logs.process import install_exception_hooks, protect_stdout
 
-__all__ = ["bind_trace", "configure", "install_exception_hooks", "observe", "protect_stdout"]
+__all__ = ["configure", "install_exception_hooks", "observe", "protect_stdout"]

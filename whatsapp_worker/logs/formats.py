@@ -9,7 +9,7 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
 from whatsapp_worker import __version__
-from whatsapp_worker.logs.context import trace
+from whatsapp_worker.delivery import trace
 from whatsapp_worker.masking import mask, mask_field
 
 SERVICE = "whatsapp-worker"

@@ -215,7 +215,7 @@ def _round_over(status: Status) -> Step:
         return status, Keep()
     pause = pause_after_round(status.failures)
     why = (
-        f"nobody scanned the code; the next comes in {pause:.0f} s, or with `whatsapp-worker pair`"
+        f"no phone was linked; the next code comes in {pause:.0f} s, or with `whatsapp-worker pair`"
     )
     return Status(_STATES.PAIRING, why, status.failures + 1), Redial(pause)
 
