@@ -111,13 +111,10 @@ class Session:
         self._proofs.consuming(self._plan.prefetch)
         async with at_most(CALL_SECONDS):
             await self._channel.basic_qos(prefetch_count=self._plan.prefetch)
-            self._consumer = f"whatsapp-worker-{self._channel.number}"
-            await self._channel.basic_consume(
-                self._plan.queue,
-                self._on_message,
-                consumer_tag=self._consumer,
-                exclusive=self._plan.exclusive,
+            started = await self._channel.basic_consume(
+                self._plan.queue, self._on_message, exclusive=self._plan.exclusive
             )
+        self._consumer = started.consumer_tag
 
     async def cancel(self) -> None:
         """Take no new deliveries; what is held stays held.  Gives the session up if that fails."""

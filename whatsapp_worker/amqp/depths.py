@@ -59,6 +59,7 @@ class Monitor:
         self._full_since: float | None = None
         self._full_with: int | None = None
         self._deliveries = -1
+        self._forgotten = 0
         self._moved = monotonic()
         self.depths = Depths()
         self.dead_letters_safe = True
@@ -138,7 +139,8 @@ class Monitor:
     def _check(self, work: Count) -> None:
         """Notice a consumer that is alive on our side only."""
         session = self._session
-        if session.consuming and work.consumers == 0:
+        self._forgotten = self._forgotten + 1 if session.consuming and work.consumers == 0 else 0
+        if self._forgotten > 1:  # Once may be a look in the middle of a pause.
             raise Trouble("RabbitMQ no longer knows our consumer")
         waiting = work.messages > 0 and work.consumers == 1 and session.consuming and session.idle
         if not waiting or session.deliveries != self._deliveries:

@@ -53,6 +53,7 @@ class Feed:
         self._proofs = Proofs()
         self._switching = asyncio.Lock()
         self._wanted = True
+        self._stopped = False
         self._session: Session | None = None
         self._noted: tuple[str, ...] = ()
         self.connected = False
@@ -84,10 +85,10 @@ class Feed:
             await self._give_back_untaken()
 
     async def resume(self) -> None:
-        """Take deliveries again.  Never raises."""
+        """Take deliveries again, unless stopped.  Never raises."""
         async with self._switching:
-            self._wanted = True
-            if self._session:
+            self._wanted = not self._stopped
+            if self._session and self._wanted:
                 try:
                     await self._session.consume()
                 except LIBRARY_ERRORS as error:
@@ -95,6 +96,7 @@ class Feed:
 
     async def stop(self) -> None:
         """Pause for good: `deliveries` ends."""
+        self._stopped = True
         await self.pause()
         self._inbox.put_nowait(None)
 
