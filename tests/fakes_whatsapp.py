@@ -1,6 +1,7 @@
 """A WhatsApp library and a clock for tests: what the native half would do, on command."""
 
 import asyncio
+import io
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -185,6 +186,7 @@ class World:
             self._report,
             lambda: self.stuck.append(True),
             self.restarts.append,
+            io.StringIO(),
             Surroundings(self.library.load, self.clock.call_later),
         )
 

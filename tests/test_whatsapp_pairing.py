@@ -125,13 +125,9 @@ def test_a_code_to_type_is_written_below() -> None:
         (QrMode.OFF, False, False),
     ],
 )
-def test_run_draws_only_where_it_may(
-    mode: QrMode, terminal: bool, draws: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_draws_only_where_it_may(mode: QrMode, terminal: bool, draws: bool) -> None:
     out = Terminal() if terminal else io.StringIO()
-    monkeypatch.setattr("sys.stdout", out)
-
-    assert canvas(mode) is (out if draws else None)
+    assert canvas(mode, out) is (out if draws else None)
 
 
 # The screen of `pair` -----------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import random
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, TextIO
 
 from prometheus_client import CollectorRegistry
 
@@ -70,10 +70,12 @@ class Daemon:
     Args:
         settings: all of them.
         abandon: ends the process at once with an exit code.
+        out: the real standard output, for pairing codes.
     """
 
-    def __init__(self, settings: Settings, abandon: Callable[[int], NoReturn]) -> None:
+    def __init__(self, settings: Settings, abandon: Callable[[int], NoReturn], out: TextIO) -> None:
         self._settings = settings
+        self._out = out
         self._abandon = abandon
         self._stop = asyncio.Event()
         self._exit_code = os.EX_OK
@@ -111,7 +113,7 @@ class Daemon:
     def _sender(self) -> WhatsApp:
         settings = self._settings
         if settings.whatsapp_sender is SenderKind.NEONIZE:
-            return NeonizeWhatsApp(settings, self._report, self._stuck, self._start_over)
+            return NeonizeWhatsApp(settings, self._report, self._stuck, self._start_over, self._out)
         return Sandbox(
             settings.sandbox_rules,
             settings.sandbox_outbox,

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from whatsapp_worker import logs
 from whatsapp_worker.app import Daemon
@@ -33,17 +33,17 @@ def run_daemon(settings: Settings) -> int:
             stream.flush()
             os._exit(code)
 
-        code = _run(settings, abandon)
+        code = _run(settings, abandon, stream)
         if any(not thread.daemon for thread in _other_threads()):
             abandon(code)  # neonize's threads would keep the interpreter for ever (measured).
     return code
 
 
-def _run(settings: Settings, abandon: Callable[[int], NoReturn]) -> int:
+def _run(settings: Settings, abandon: Callable[[int], NoReturn], out: TextIO) -> int:
     code = os.EX_SOFTWARE
     try:
         with hold(settings.whatsapp_session_path):
-            return asyncio.run(Daemon(settings, abandon).run())
+            return asyncio.run(Daemon(settings, abandon, out).run())
     except* Held as group:
         code = _say(group, os.EX_TEMPFAIL)
     except* Misconfigured as group:

@@ -6,11 +6,12 @@ although no send of it was ever in doubt, is 0 throughout.
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager as Context
 from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import SIGTERM
+from typing import Any
 
 import pytest
 from aiormq.exceptions import ChannelPreconditionFailed
@@ -104,9 +105,7 @@ Start = Callable[..., Campaign]
 
 
 @pytest.fixture
-def campaign(
-    broker_node: Node, vhost: str, tmp_path: Path, daemon_output: Path
-) -> Iterator[Callable[..., Campaign]]:
+def campaign(broker_node: Node, vhost: str, tmp_path: Path, daemon_output: Path) -> Start:
     """Prepare a campaign in this test's virtual host, or in another one of another node."""
 
     def start(node: Node = broker_node, name: str = vhost, **settings: str) -> Campaign:
@@ -124,7 +123,7 @@ def campaign(
             node, name, directory, daemon_output, given, Planner(seeded()), rules, Publisher(url)
         )
 
-    yield start
+    return start
 
 
 # The broker -------------------------------------------------------------------------------------
@@ -194,7 +193,7 @@ async def test_a_work_queue_made_anew_with_other_arguments_is_consumed_at_once(
         await daemon.ready()
         await run.publish(150)
         settled = list(run.publisher.confirmed)
-        await eventually(lambda: _empty(client), "an empty work queue", 30)
+        await nothing_waits(run.node, run.vhost)
         run.rules.set(offline=True)
         await eventually(lambda: daemon.metric(PAUSED), "a pause")
         await run.publish(40)
@@ -211,13 +210,9 @@ async def test_a_work_queue_made_anew_with_other_arguments_is_consumed_at_once(
     assert result.exact()
 
 
-async def _empty(client: Client) -> bool:
-    return await client.count(WORK_QUEUE) == 0
-
-
 async def _make_anew(client: Client, kind: str) -> None:
     """Delete the work queue, and be faster than the worker in making it again."""
-    other: dict[str, object] = {"x-queue-type": "quorum", **GO_ARGUMENTS, "x-max-length": 10**6}
+    other: dict[str, Any] = {"x-queue-type": "quorum", **GO_ARGUMENTS, "x-max-length": 10**6}
     arguments = GO_ARGUMENTS if kind == "quorum" else other
 
     async def faster() -> bool:
@@ -395,9 +390,7 @@ async def test_each_long_outage_of_whatsapp_gives_what_is_held_back_once(
             await eventually(lambda: daemon.metric(PAUSED), "a pause")
             waiting = [run.planner.good() for _ in range(10)]
             await run.publisher.publish(waiting)
-            await eventually(
-                lambda times=flap + 1: daemon.printed.count("is given back") == times, "given back"
-            )
+            await _long_pause(daemon, flap + 1)
             await eventually(lambda: _all_ready(client, 10), "all lie in the queue again")
             run.rules.set()
             await sent(daemon, 10 * (flap + 1))
@@ -408,8 +401,14 @@ async def test_each_long_outage_of_whatsapp_gives_what_is_held_back_once(
     assert texts_of(daemon) == [each.text for each in run.publisher.confirmed]
 
 
+async def _long_pause(daemon: RunningDaemon, times: int) -> None:
+    await eventually(lambda: daemon.printed.count("is given back") == times, "a long pause")
+
+
 async def _all_ready(client: Client, count: int) -> bool:
-    return await client.count(WORK_QUEUE) == count
+    ready = await client.count(WORK_QUEUE)
+    assert ready == count, ready
+    return True
 
 
 async def _is_zero(daemon: RunningDaemon, sample: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from whatsapp_worker.cli.console import add_command
-from whatsapp_worker.settings import SenderKind, Settings, load_settings, rules
+from whatsapp_worker.settings import LogLevel, SenderKind, Settings, load_settings, rules
 
 
 def add_to(app: typer.Typer) -> None:
@@ -76,9 +76,14 @@ def pair(
     """
     settings = load_settings()
     _execute_with_environment(settings)
+    from whatsapp_worker import logs
     from whatsapp_worker.whatsapp.pairing_client import pair as link
 
-    raise typer.Exit(asyncio.run(link(settings, phone=phone, out=sys.stdout)))
+    out = logs.protect_stdout()  # The library prints into whatever is drawn there.
+    quiet = settings.model_copy(update={"log_level": LogLevel.ERROR, "log_to_file": False})
+    with logs.configure(quiet, stream=sys.stderr):
+        code = asyncio.run(link(settings, phone=phone, out=out))
+    raise typer.Exit(code)
 
 
 def demo() -> None:

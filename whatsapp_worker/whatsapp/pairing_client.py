@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TextIO
 
@@ -118,6 +119,7 @@ async def _own_session(
         report=lambda _, __: None,
         on_stuck=lambda: None,  # Nothing is sent here,
         needs_restart=lambda _: None,  # and fifty connections take longer than we wait.
+        out=sys.stdout,
         surroundings=surroundings,
     )
     try:

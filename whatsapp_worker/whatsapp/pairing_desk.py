@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import sys
 import time
 from dataclasses import replace
 from functools import partial
@@ -19,10 +18,10 @@ from whatsapp_worker.whatsapp.threads import on_thread
 log = logging.getLogger(__name__)
 
 
-def canvas(mode: QrMode) -> TextIO | None:
+def canvas(mode: QrMode, out: TextIO) -> TextIO | None:
     """Where `run` draws codes: nowhere in a log collector's stream, unless it is wanted."""
-    wanted = mode is QrMode.STDOUT or (mode is QrMode.AUTO and sys.stdout.isatty())
-    return sys.stdout if wanted else None
+    wanted = mode is QrMode.STDOUT or (mode is QrMode.AUTO and out.isatty())
+    return out if wanted else None
 
 
 class PairingDesk:

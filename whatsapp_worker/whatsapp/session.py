@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import TextIO
 
 from pydantic import SecretStr
 
@@ -30,8 +31,8 @@ class NeonizeWhatsApp:
 
     The native library keeps threads that are no daemons, and after a failed pairing they never end:
     leave the process with `os._exit` once the logs are flushed (`may_hang_at_exit` tells when a
-    normal exit would hang).  Its Go half writes to file descriptor 1 on its own: before `run`,
-    point that descriptor elsewhere and give `sys.stdout` and the logs a copy of it.
+    normal exit would hang).  Its Go half writes to file descriptor 1 on its own, recipients' names
+    included: before `run`, point that descriptor elsewhere (`logs.protect_stdout`).
 
     Args:
         settings: the worker's settings.
@@ -39,6 +40,7 @@ class NeonizeWhatsApp:
         on_stuck: a send does not end: exit the process at once; nothing more can be sent safely.
         needs_restart: connections have leaked enough: stop in good order and be started again;
             told why.
+        out: the real standard output, where WHATSAPP_QR may want codes drawn.
         surroundings: tests bring their own.
     """
 
@@ -48,6 +50,7 @@ class NeonizeWhatsApp:
         report: Report,
         on_stuck: Callable[[], None],
         needs_restart: Callable[[str], None],
+        out: TextIO,
         surroundings: Surroundings = Surroundings(),  # noqa: B008  It is frozen.
     ) -> None:
         self._settings = settings
@@ -56,7 +59,7 @@ class NeonizeWhatsApp:
         self._keeper = Keeper(surroundings.call_later, self._heard, needs_restart)
         self._told = self._keeper.status
         phone = digits(settings.whatsapp_pair_phone)
-        self._desk = PairingDesk(phone, canvas(settings.whatsapp_qr), self._told)
+        self._desk = PairingDesk(phone, canvas(settings.whatsapp_qr, out), self._told)
         self._sender = Sender(settings.send_timeout, on_stuck)
 
     @property
