@@ -1,6 +1,7 @@
 """Stand-ins for RabbitMQ and WhatsApp that keep what they were told, in memory."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 
@@ -28,25 +29,35 @@ class FakeBroker:
     letters: list[outcome.DeadLetter] = field(default_factory=list)
     rejects: list[outcome.Reject] = field(default_factory=list)
     trouble: list[Unavailable] = field(default_factory=list)
-    _queue: asyncio.Queue[Delivery | None] = field(default_factory=asyncio.Queue)
+    _queue: deque[Delivery | None] = field(default_factory=deque)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def put(self, *deliveries: Delivery) -> None:
-        for delivery in deliveries:
-            self._queue.put_nowait(delivery)
+        self._queue.extend(deliveries)
+        self._arrived.set()
 
     def end(self) -> None:
-        self._queue.put_nowait(None)
+        self._queue.append(None)
+        self._arrived.set()
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
-        while (delivery := await self._queue.get()) is not None:
+        while True:
+            while not self._queue:
+                self._arrived.clear()
+                await self._arrived.wait()
+            delivery = self._queue.popleft()
+            if delivery is None:
+                return
             yield delivery
 
     async def ack(self, delivery: Delivery) -> None:
         self.settled.append(("ack", delivery.body))
 
     async def give_back(self, delivery: Delivery) -> None:
-        self.settled.append(("give back", delivery.body))
-        delivery.receipt.lost = True
+        if not delivery.receipt.lost:
+            self.settled.append(("give back", delivery.body))
+            self._queue.appendleft(returned(delivery))
+            self._arrived.set()
 
     async def reject(self, delivery: Delivery, reject: outcome.Reject) -> None:
         self._publish()

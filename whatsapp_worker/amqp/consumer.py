@@ -161,6 +161,7 @@ class Session:
         """
         nack = partial(self._channel.basic_nack, requeue=True, wait=False)
         await self._settle(receipt, nack, final=False)
+        receipt.lost = True  # It comes again, and then belongs to whatever was begun of it.
 
     async def reject(self, receipt: ChannelReceipt) -> None:
         """Settle: RabbitMQ moves the message to where the queue dead-letters."""

@@ -1,0 +1,146 @@
+"""What the pipeline may rely on, of RabbitMQ and of the fake that stands for it in other tests."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.fakes import FakeBroker
+from tests.integration.amqp_support import running, settings_for
+from tests.support.amqp import connect
+from whatsapp_worker.delivery import Delivery, Receipt
+from whatsapp_worker.errors import ErrorType, Invalid, Refused, Transient
+from whatsapp_worker.outcome import DeadLetter, Job, Reject, Retry
+from whatsapp_worker.ports import Broker
+from whatsapp_worker.settings.values import read_ladder
+
+JOB = Job("ab" * 32, first_seen=1.0)
+PROBLEM = Transient(ErrorType.NETWORK, "no way through")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A broker under test.
+
+    Attributes:
+        broker: it.
+        publish: puts bodies into its queue.
+        stop: ends its deliveries.
+    """
+
+    broker: Broker
+    publish: Callable[..., Coroutine[Any, Any, None]]
+    stop: Callable[[], Coroutine[Any, Any, None]]
+
+
+@asynccontextmanager
+async def fake(_: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    broker = FakeBroker()
+
+    async def publish(*bodies: bytes) -> None:
+        broker.put(*(Delivery(body, Receipt()) for body in bodies))
+
+    async def stop() -> None:
+        broker.end()
+
+    yield Bench(broker, publish, stop)
+
+
+@asynccontextmanager
+async def rabbitmq(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    url = request.getfixturevalue("amqp_url")
+    settings = settings_for(url, retry_delays=read_ladder("1s"))
+    async with running(settings) as run, connect(url) as client:
+
+        async def publish(*bodies: bytes) -> None:
+            await client.publish(*bodies)
+
+        yield Bench(run.broker, publish, run.broker.stop)
+
+
+Make = Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[Bench]]
+
+
+@pytest.fixture(params=[fake, pytest.param(rabbitmq, marks=pytest.mark.integration)])
+async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    make: Make = request.param
+    async with make(request) as bench:
+        yield bench
+
+
+async def first(bench: Bench, count: int) -> list[Delivery]:
+    """Take so many deliveries, settling none: each comes only when the one before is settled."""
+    taken = []
+    async with asyncio.timeout(10):
+        async for delivery in bench.broker.deliveries():
+            taken.append(delivery)
+            if len(taken) == count:
+                return taken
+    raise AssertionError("the deliveries ended")
+
+
+async def next_of(bench: Bench) -> Delivery:
+    (delivery,) = await first(bench, 1)
+    return delivery
+
+
+async def test_delivers_in_the_order_of_publishing(bench: Bench) -> None:
+    await bench.publish(b"one", b"two", b"three")
+    bodies = []
+    for _ in range(3):
+        delivery = await next_of(bench)
+        bodies.append(delivery.body)
+        await bench.broker.ack(delivery)
+    assert bodies == [b"one", b"two", b"three"]
+
+
+async def test_what_is_given_back_comes_again_before_the_rest(bench: Bench) -> None:
+    await bench.publish(b"one", b"two")
+    delivery = await next_of(bench)
+    assert not delivery.redelivered
+    await bench.broker.give_back(delivery)
+    assert delivery.receipt.lost
+    again = await next_of(bench)
+    assert (again.body, again.redelivered, again.receipt.lost) == (b"one", True, False)
+
+
+async def test_what_was_acked_does_not_come_again(bench: Bench) -> None:
+    await bench.publish(b"one", b"two")
+    await bench.broker.ack(await next_of(bench))
+    assert (await next_of(bench)).body == b"two"
+
+
+async def test_settling_what_has_gone_back_is_a_quiet_no_op(bench: Bench) -> None:
+    await bench.publish(b"one")
+    delivery = await next_of(bench)
+    await bench.broker.give_back(delivery)
+    await bench.broker.give_back(delivery)
+    again = await next_of(bench)
+    await bench.broker.ack(again)
+
+
+async def test_a_rejected_delivery_is_settled(bench: Bench) -> None:
+    await bench.publish(b"bad", b"good")
+    bad = await next_of(bench)
+    await bench.broker.reject(bad, Reject(Invalid(ErrorType.MALFORMED, "not JSON")))
+    assert (await next_of(bench)).body == b"good"
+
+
+async def test_publishing_a_copy_does_not_settle_the_original(bench: Bench) -> None:
+    await bench.publish(b"one", b"two")
+    delivery = await next_of(bench)
+    await bench.broker.retry(delivery, Retry(JOB, PROBLEM, 1, rung=1.0, delay=1.0))
+    await bench.broker.dead_letter(
+        delivery, DeadLetter(JOB, Refused(ErrorType.REFUSED, "no"), attempts=1)
+    )
+    await bench.broker.give_back(delivery)
+    assert (await next_of(bench)).body == b"one"
+
+
+async def test_its_deliveries_end_when_it_is_stopped(bench: Bench) -> None:
+    await bench.stop()
+    async with asyncio.timeout(10):
+        assert [delivery async for delivery in bench.broker.deliveries()] == []
