@@ -1,7 +1,7 @@
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from aiormq.abc import DeliveredMessage
+from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from aiormq.exceptions import ChannelInvalidStateError
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
@@ -41,10 +41,11 @@ class Rig:
 
     def __init__(self) -> None:
         self.channel: Any = Channel()
-        self.connection: Any = None
         self.delivered: list[Delivery] = []
         plan = Plan("whatsapp.queue", 1, 6, exclusive=False)
-        self.session = Session(self.connection, self.channel, plan, Proofs(), self.delivered.append)
+        channel = cast(AbstractChannel, self.channel)
+        connection = cast(AbstractConnection, None)  # Its end is not looked at here.
+        self.session = Session(connection, channel, plan, Proofs(), self.delivered.append)
 
     async def arrives(self, tag: int) -> ChannelReceipt:
         header = ContentHeader(body_size=1, properties=Basic.Properties())

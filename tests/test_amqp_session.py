@@ -130,14 +130,15 @@ class Script:
         self.now = 0.0
         monkeypatch.setattr(session, "dial", self.dial)
         monkeypatch.setattr(session, "monotonic", lambda: self.now)
-        monkeypatch.setattr(session.asyncio, "sleep", self.sleep)
-        monkeypatch.setattr(session.random, "uniform", lambda low, high: high)
+        monkeypatch.setattr("whatsapp_worker.amqp.session.asyncio.sleep", self.sleep)
+        monkeypatch.setattr("whatsapp_worker.amqp.session.random.uniform", lambda low, high: high)
 
     async def dial(self, *_: object) -> Any:
         if not self.tries:
             raise asyncio.CancelledError
-        if isinstance(self.tries[0], Trouble):
-            raise self.tries.pop(0)
+        if isinstance(trouble := self.tries[0], Trouble):
+            self.tries.pop(0)
+            raise trouble
         self.connections.append(Connection())
         return self.connections[-1]
 

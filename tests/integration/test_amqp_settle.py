@@ -274,7 +274,15 @@ async def test_a_missing_rung_is_made_again(amqp_url: str) -> None:
         with pytest.raises(Unavailable, match="no queue there"):
             await run.broker.retry(delivery, retry)
         await at_peace(lambda: client.count("whatsapp.queue.retry.300ms"), 0)
-        await run.broker.retry(delivery, retry)
+
+        async def taken() -> bool:
+            try:
+                await run.broker.retry(delivery, retry)
+            except Unavailable:  # The new queue has not elected its leader yet.
+                return False
+            return True
+
+        await eventually(taken, "the rung takes a message")
         await run.broker.ack(delivery)
         assert (await run.next()).attempt == 1
 

@@ -1,9 +1,10 @@
 """One connection to RabbitMQ, kept standing: dial, work, explain what went wrong, try again.
 
-This is aiormq, the layer below aio-pika.  `aio_pika.connect_robust` turns into a zombie when a
-queue is re-declared with other arguments (60 s without a delivery and without an error, measured),
-and aio_pika's message class raises on properties a publisher may well send (`expiration="soon"`,
-`delivery_mode=0`), which would leave such a message unsettled for ever.
+aio-pika opens the connection; on it we use the channels of its lower half, aiormq.  aio-pika's own
+upper half fails us twice: `connect_robust` turns into a zombie when a queue is re-declared with
+other arguments (60 s without a delivery and without an error, measured), and its message class
+raises on properties a publisher may well send (`expiration="soon"`, `delivery_mode=0`), which would
+leave such a message unsettled for ever.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, NoReturn
 
-import aiormq
+from aio_pika.abc import UnderlayConnection
 from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import (
     AMQPError,
@@ -126,7 +127,7 @@ async def dial(settings: "Settings", name: str) -> AbstractConnection:
     try:
         context = await asyncio.to_thread(settings.ssl_context)
         async with at_most(CONNECT_SECONDS):
-            return await aiormq.connect(url, context=context)
+            return await UnderlayConnection.make_connection(url, context=context)
     except Misconfigured as error:
         raise Trouble(str(error), SLOW_DELAY) from error
     except LIBRARY_ERRORS as error:
@@ -217,7 +218,7 @@ def _explain_cause(cause: BaseException, address: str) -> Trouble:
         case ConnectionRefusedError():
             return Trouble(f"nothing answers at {address}: is RabbitMQ running?")
         case ssl.SSLError():
-            return Trouble(f"TLS with RabbitMQ at {address} failed: {cause.reason}", SLOW_DELAY)
+            return Trouble(f"TLS with RabbitMQ at {address} failed: {said(cause)}", SLOW_DELAY)
         case _:
             return Trouble(f"the connection to RabbitMQ at {address} failed: {said(cause)}")
 
