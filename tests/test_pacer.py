@@ -78,6 +78,16 @@ async def test_keeps_the_interval_between_two_turns() -> None:
         assert await second == "had a turn"
 
 
+async def test_tells_how_long_a_turn_has_been_held() -> None:
+    clock = Clock()
+    one = TurnPacer(0, clock)
+    assert one.sending_for == 0
+    async with one.turn(delivery()):
+        clock.now += 7
+        assert one.sending_for == 7
+    assert one.sending_for == 0
+
+
 async def test_waits_for_its_time_without_being_woken() -> None:
     brisk = pacer(0.02)
     async with brisk.turn(delivery()):
