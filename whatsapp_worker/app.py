@@ -80,6 +80,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._exit_code = os.EX_OK
         self._services: list[asyncio.Task[None]] = []
+        self._announced: set[PauseReason] = set()
         self._heartbeat = Heartbeat()
         registry = CollectorRegistry()
         self._metrics = Metrics(
@@ -201,12 +202,17 @@ class Daemon:
     # Told by others ---------------------------------------------------------------------------
 
     def _report(self, reason: PauseReason, detail: str | None) -> None:
-        known = self._pacer.paused.get(reason)
-        if detail is not None and known is None:
-            log.warning("paused (%s): %s", reason, detail)
-        elif detail is None and known is not None:
+        if detail is None and reason in self._announced:
+            self._announced.remove(reason)
             log.info("no longer paused (%s)", reason)
+        elif detail is not None and reason not in self._announced | self._implied():
+            self._announced.add(reason)
+            log.warning("paused (%s): %s", reason, detail)
         self._pacer.report(reason, detail)
+
+    def _implied(self) -> set[PauseReason]:
+        """What goes without saying: while RabbitMQ is away, one line about that is enough."""
+        return set() if self._broker.status.connected else {PauseReason.PUBLISHER}
 
     def _told_to_stop(self, number: signal.Signals) -> None:
         if self._stop.is_set():

@@ -1,7 +1,6 @@
 """Looking at the queues every few seconds: how full they are, and whether they still stand."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -19,8 +18,6 @@ STALLED_SECONDS = 60.0
 """Ready messages, nothing held and no delivery for this long: the consumer is dead (measured)."""
 FULL_SECONDS = 30.0
 """After how long a dead-letter queue that was full is tried again although it did not shrink."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +122,10 @@ class Monitor:
         return self._full_since is not None
 
     def _unsafe(self, why: str) -> None:
-        if self.dead_letters_safe:
-            log.warning("dead letters: %s", why)
         self.dead_letters_safe = False
         self._report(PauseReason.DEAD_LETTERS, why)
 
     def _safe(self) -> None:
-        if not self.dead_letters_safe:
-            log.info("dead letters: the queue takes them again")
         self.dead_letters_safe = True
         self._report(PauseReason.DEAD_LETTERS, None)
 

@@ -181,6 +181,10 @@ class Feed:
 
     def _told(self, problem: str | None) -> None:
         self.problem = problem
+        if problem is None:
+            log.info("the connection to RabbitMQ works")
+        else:
+            log.warning("%s", problem)
 
 
 def own(delivery: Delivery) -> ChannelReceipt:

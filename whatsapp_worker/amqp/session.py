@@ -51,8 +51,6 @@ RECONNECT_DELAY, STOOD, MOST_DOUBLINGS = 0.05, 0.5, 6.0
 """The delay after a connection that worked, which each such loss doubles; every STOOD seconds that
 one works take one doubling back."""
 
-log = logging.getLogger(__name__)
-
 
 class Trouble(Exception):
     """The connection, or what is to be done on it, does not work at present.
@@ -228,7 +226,7 @@ class Supervisor:
 
     Args:
         settings: where RabbitMQ is.
-        name: what the management page shows the connection as, and the log calls it.
+        name: what the management page shows the connection as.
         work: uses the connection until that has ended, and then raises Trouble; calls the function
             it is given as soon as everything works.
         told: hears of each change: a sentence when it stops working, None when it works again.
@@ -273,11 +271,7 @@ class Supervisor:
 
     def _tell(self, text: str | None) -> None:
         if text == self._said:
-            return  # One line per change, not one per try.
-        if text is None:
-            log.info("%s: the connection to RabbitMQ works", self._name)
-        else:
-            log.warning("%s: %s", self._name, text)
+            return  # Once per change, not once per try.
         self._said = text
         self._told(text)
 
