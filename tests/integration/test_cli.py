@@ -210,7 +210,13 @@ async def test_what_the_ledger_says_was_sent_is_replayed_only_by_force(
     assert await count(broker, WORK_QUEUE) == 0
     code, _, err = await command("dlq", "replay", "--force")
     assert (code, err) == (0, "1 replayed, 0 refused.\n")
-    assert await count(broker, WORK_QUEUE) == 1
+    async with connect(broker) as client:
+        [message] = await client.drain(WORK_QUEUE)
+    # Under its old key the worker would take it for sent, and drop it.
+    forced = message.headers["x-job-key"]
+    assert isinstance(forced, str)
+    assert len(bytes.fromhex(forced)) == 32
+    assert forced != KEY
 
 
 async def test_a_broken_ledger_refuses_until_forced(broker: str, tmp_path: Path) -> None:
@@ -218,7 +224,8 @@ async def test_a_broken_ledger_refuses_until_forced(broker: str, tmp_path: Path)
     await put(broker, "throttled")
     code, _, err = await command("dlq", "replay")
     assert code == 1
-    assert "the ledger can not be read" in err
+    assert "ledger.db can not be read" in err
+    assert (await command("dlq", "replay", "--force"))[0] == 0
 
 
 async def test_letters_without_a_key_are_replayed_whatever_the_ledger_holds(

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
@@ -117,7 +118,11 @@ class DeadLetters:
                 yield each.entry
 
     async def replay(
-        self, chosen: Callable[[Entry], bool], refuse: Callable[[Entry], Awaitable[str | None]]
+        self,
+        chosen: Callable[[Entry], bool],
+        refuse: Callable[[Entry], Awaitable[str | None]],
+        *,
+        force: bool = False,
     ) -> AsyncGenerator[Replayed, None]:
         """Send entries back to the work queue, oldest first, each confirmed before it leaves here.
 
@@ -126,6 +131,7 @@ class DeadLetters:
         Args:
             chosen: which entries.
             refuse: says why one must not be replayed, for instance because it was sent; or None.
+            force: replay as jobs of their own, which the daemon sends whatever it has sent before.
 
         Yields:
             what became of each chosen entry, as it happens.
@@ -136,7 +142,8 @@ class DeadLetters:
                     continue
                 why = await refuse(each.entry)
                 if why is None:
-                    await self._send_back(desk, each)
+                    key = _key_of_its_own(each.entry) if force else each.entry.job_key
+                    await self._send_back(desk, each, key)
                 yield Replayed(each.entry, why)
 
     async def drop(self, chosen: Callable[[Entry], bool]) -> AsyncGenerator[Entry, None]:
@@ -211,10 +218,10 @@ class DeadLetters:
             body=delivery.body,
         )
 
-    async def _send_back(self, desk: AbstractChannel, held: _Held) -> None:
+    async def _send_back(self, desk: AbstractChannel, held: _Held, key: str | None) -> None:
         entry = held.entry
         failed_at = entry.failed_at or copies.time_text(time.time())
-        copy = copies.replay_copy(held.origin, entry.job_key, failed_at)
+        copy = copies.replay_copy(held.origin, key, failed_at)
         try:
             async with at_most(PUBLISH_SECONDS):
                 await send(desk, self._settings.whatsapp_queue_name, entry.body, copy)
@@ -231,6 +238,15 @@ async def _settle(desk: AbstractChannel, held: _Held) -> None:
             await desk.basic_ack(held.tag, wait=False)
     except LIBRARY_ERRORS as error:
         raise Trouble(f"the connection was lost: {said(error)}") from error
+
+
+def _key_of_its_own(entry: Entry) -> str:
+    """Make a key that the ledger does not know as sent.
+
+    Equal for equal entries: two dead letters of one job, left by a crash, are sent once by force.
+    """
+    name = entry.job_key or entry.message_id
+    return sha256(b"forced\0" + (name.encode() if name else entry.body)).hexdigest()
 
 
 def _tag(message: DeliveredMessage) -> int:

@@ -147,7 +147,7 @@ def replay(
     refuse = _nothing if force else _unless_sent(settings)
     report = Report("replayed")
     try:
-        asyncio.run(_replay(settings, wanted, refuse, report, dry_run=dry_run))
+        asyncio.run(_replay(settings, wanted, refuse, report, force=force, dry_run=dry_run))
     finally:  # An outage in the middle: what was replayed is replayed.
         report.tell(dry_run=dry_run, as_json=as_json)
     raise typer.Exit(1 if report.refused else 0)
@@ -212,7 +212,13 @@ async def _drop(settings: Settings, wanted: Selection, report: Report) -> None:
 
 
 async def _replay(
-    settings: Settings, wanted: Selection, refuse: Refuse, report: Report, *, dry_run: bool
+    settings: Settings,
+    wanted: Selection,
+    refuse: Refuse,
+    report: Report,
+    *,
+    force: bool,
+    dry_run: bool,
 ) -> None:
     from whatsapp_worker.amqp.dead_letters import DeadLetters
 
@@ -220,7 +226,8 @@ async def _replay(
         for entry in await _find(settings, wanted):
             report.add(entry, await refuse(entry))
         return
-    async with aclosing(DeadLetters(settings).replay(wanted.choice(), refuse)) as replayed:
+    queue = DeadLetters(settings)
+    async with aclosing(queue.replay(wanted.choice(), refuse, force=force)) as replayed:
         async for each in replayed:
             report.add(each.entry, each.refused)
 
