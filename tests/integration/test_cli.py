@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 
 from tests.support.amqp import DEAD_LETTERS, EXCHANGE, ROUTING_KEY, WORK_QUEUE, connect, envelope
 from whatsapp_worker.cli import app
-from whatsapp_worker.store.database import FILE_NAME, Database, Row
+from whatsapp_worker.delivery import Delivery
+from whatsapp_worker.envelope import WhatsAppEnvelope
+from whatsapp_worker.store import SqliteLedger
 
 KEY = "6f1c9a52" * 8
 
@@ -276,10 +278,11 @@ def _drop_on_a_terminal(answer: str, env: Mapping[str, str]) -> None:
 
 async def sent(directory: Path, key: str) -> None:
     """Make a ledger that holds a key as sent."""
-    facts = {"state": "SENT", "attempt": 0, "unknown_count": 0, "whatsapp_id": "3EB0"}
-    unknown = {"error_type": None, "error_detail": None, "due_at": None}
-    times = {"first_seen": 0.0, "updated_at": 0.0}
-    async with await Database.open(directory / FILE_NAME) as database:
-        await database.put(
-            Row(key=key, print=b"", keyless=False, twin=False, **facts, **unknown, **times)  # type: ignore[arg-type]  # Columns by name.
-        )
+    ledger = SqliteLedger(directory, 1, lambda *_: None)
+    await ledger.open()
+    delivery = Delivery(b"", job_key=key)
+    message = WhatsAppEnvelope.model_validate(envelope())
+    async with ledger.claim(delivery, message) as claim:
+        await ledger.sending(claim.job)
+        await ledger.sent(claim.job, "3EB0")
+    await ledger.close()
