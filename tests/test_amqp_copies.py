@@ -8,7 +8,7 @@ from pamqp import encode
 from pamqp.commands import Basic
 
 from whatsapp_worker.amqp import copies
-from whatsapp_worker.amqp.incoming import Origin
+from whatsapp_worker.amqp.incoming import Origin, trace_id
 from whatsapp_worker.errors import ErrorType, InDoubt, Invalid, JobError, Transient
 from whatsapp_worker.outcome import DeadLetter, Job, Retry
 
@@ -125,6 +125,13 @@ def test_a_replay_starts_again_at_attempt_zero() -> None:
 def test_only_a_valid_trace_is_passed_on(bad: object) -> None:
     copy = copies.replay_copy(origin(headers={"traceparent": bad}), None, "then")
     assert copy.headers == {"x-failed-at": "then"}
+
+
+def test_a_copy_without_a_trace_goes_on_under_that_of_its_delivery() -> None:
+    copy = copies.traced(copies.replay_copy(origin(), None, "then"), "ab" * 16)
+    assert trace_id((copy.headers or {})["traceparent"]) == "ab" * 16
+    own = copies.replay_copy(origin(headers={"traceparent": PARENT}), None, "then")
+    assert (copies.traced(own, "ab" * 16).headers or {})["traceparent"] == PARENT
 
 
 @given(st.text(min_size=900, max_size=3000))

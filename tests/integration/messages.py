@@ -59,9 +59,9 @@ class Planned:
         values = {name: short(value.encode()) for name, value in given.items() if value}
         values["delivery_mode"] = PERSISTENT
         in_order = Basic.Properties.attributes()
-        return RawProperties(
-            flagged(*((name, values[name]) for name in in_order if name in values))
-        )
+        raw = RawProperties(flagged(*((name, values[name]) for name in in_order if name in values)))
+        raw.message_id = self.message_id or raw.message_id  # aiormq knows what is returned by it.
+        return raw
 
     def ledger_key(self, secret: bytes) -> str:
         """The key of its row: it tells nothing to whoever lacks the ledger's secret."""

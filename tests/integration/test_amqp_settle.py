@@ -116,7 +116,9 @@ async def test_what_lies_on_the_ladder_carries_exactly_our_headers(amqp_url: str
         (copy,) = await taken(amqp_url, "whatsapp.queue.retry.2s")
         await run.broker.ack(first)
     properties = copy.header.properties
-    assert properties.headers == {"x-job-key": JOB.key, "x-attempt": 2}
+    headers = dict(properties.headers or {})
+    assert trace_id(headers.pop("traceparent")) == first.trace_id
+    assert headers == {"x-job-key": JOB.key, "x-attempt": 2}
     assert (properties.expiration, properties.delivery_mode) == ("1900", 2)
     assert properties.message_id == "m1"
 

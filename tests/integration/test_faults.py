@@ -6,6 +6,7 @@ although no send of it was ever in doubt, is 0 throughout.
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager as Context
 from dataclasses import dataclass, replace
@@ -20,19 +21,18 @@ from tests.integration.campaign import (
     GO_ARGUMENTS,
     KINDS,
     Publisher,
-    Reckoning,
     Rules,
     dead_letters,
-    ledger,
     nothing_waits,
     prepare,
-    reckon,
     seeded,
     sent,
     texts_of,
     worker,
 )
+from tests.integration.gate import Way, gate
 from tests.integration.messages import Planned, Planner
+from tests.integration.reckoning import Reckoning, ledger, reckon
 from tests.support.amqp import DEAD_LETTERS, EXCHANGE, ROUTING_KEY, WORK_QUEUE, Client, connect
 from tests.support.daemon import RunningDaemon
 from tests.support.eventually import eventually
@@ -81,13 +81,20 @@ class Campaign:
             async def all_through() -> bool:
                 gone = daemon.outbox.read_bytes().count(b"\n") if daemon.outbox.exists() else 0
                 lying = await client.count(DEAD_LETTERS) or 0
-                assert gone + lying >= len(jobs), f"{gone} + {lying}, to be {len(jobs)}"
+                ready = await client.count(WORK_QUEUE)
+                states = Counter(state for state, _, _ in ledger(self.directory).jobs.values())
+                assert gone + lying >= len(jobs), (gone, lying, len(jobs), ready, states)
                 return True
 
-            await eventually(all_through, "everything has had its fate", 60)
-        await nothing_waits(self.node, self.vhost)
-        assert await daemon.stop() == 0
+            await eventually(all_through, "sent + dead letters = jobs", 60)
+            await self.nothing_waits(client)
+            assert await daemon.stop() == 0
+            assert await client.count(WORK_QUEUE) == 0
         return await self.reckon(daemon)
+
+    async def nothing_waits(self, client: Client) -> None:
+        """Return when no job is under way."""
+        await nothing_waits(client, self.directory, self.settings["RETRY_DELAYS"])
 
     async def reckon(self, daemon: RunningDaemon) -> Reckoning:
         """Do the arithmetic."""
@@ -148,10 +155,14 @@ async def test_nothing_is_lost_or_doubled_when_the_node_stops_or_dies(
 
             await asyncio.gather(ours.publish(300), theirs.publish(300), outage())
         results = [await ours.finish(one), await theirs.finish(other)]
-    for result, run in zip(results, (ours, theirs), strict=True):
-        assert result.nothing_lost()
-        assert result.excused(run.publisher.confirmed, ledger(run.directory))
-    assert results[0].exact()
+    assert all(result.nothing_lost() for result in results)
+    # A classic queue forgets its latest acks when its node is killed (measured: those of the last
+    # 60 ms, 40 messages).  They come again, and one without any key can not be recognised then.
+    keyless = {each.text for each in theirs.publisher.confirmed if not each.key}
+    assert results[1].surplus.keys() <= keyless
+    assert theirs.never_in_doubt()
+    # A dead letter may lie there twice, when the ack of the message it is of was lost.
+    assert results[0].never_twice()
     assert ours.never_in_doubt()
 
 
@@ -161,7 +172,7 @@ async def test_nothing_is_lost_or_doubled_when_connections_are_cut_again_and_aga
 ) -> None:
     run = campaign()
     await prepare(run.url, kind)
-    pauses = [run.planner.random.randint(50, 1500) for _ in range(12)]
+    pauses = [run.planner.random.randint(50, 1500) for _ in range(8)]
     async with run.daemon() as daemon:
         await daemon.ready()
         run.rules.set(latency=0.01)
@@ -174,13 +185,42 @@ async def test_nothing_is_lost_or_doubled_when_connections_are_cut_again_and_aga
             )
             await asyncio.to_thread(run.node.ctl, "eval", expression)
 
-        await asyncio.gather(run.publish(600), cut())
+        await asyncio.gather(run.publish(400), cut())
         lost = daemon.printed.count("the connection to RabbitMQ was lost")
         run.rules.set()
         result = await run.finish(daemon)
     assert lost >= len(pauses) // 2
+    assert result.nothing_lost()
+    assert result.never_twice()
+    assert run.never_in_doubt()
+
+
+@KINDS
+@pytest.mark.parametrize("named", [True, False], ids=["named", "keyless"])
+async def test_an_ack_lost_with_its_connection_sends_nothing_twice(
+    named: bool, kind: str, campaign: Start
+) -> None:
+    """The ack leaves us and never reaches RabbitMQ: nobody can notice that (window W5)."""
+    run = campaign()
+    await prepare(run.url, kind)
+    async with gate(run.node.login.port) as door:
+        await door.set(Way.OPEN)
+        run.rules.set(latency=0.4)
+        url = replace(run.node.login, vhost=run.vhost, port=door.port).url
+        async with worker(url, run.directory, run.printed, **run.settings) as daemon:
+            await daemon.ready()
+            first = run.planner.good() if named else run.planner.keyless()
+            await run.publisher.publish([first, run.planner.keyless()])
+            await _mid_send(run)
+            await door.set(Way.DEAF)
+            await sent(daemon, 1)
+            await eventually(lambda: '"job sent"' in daemon.printed, "the ack was written")
+            await door.set(Way.SHUT)
+            await door.set(Way.OPEN)
+            result = await run.finish(daemon)
     assert result.exact()
     assert run.never_in_doubt()
+    assert _redelivered(daemon) == 1
 
 
 @KINDS
@@ -193,9 +233,9 @@ async def test_a_work_queue_made_anew_with_other_arguments_is_consumed_at_once(
         await daemon.ready()
         await run.publish(150)
         settled = list(run.publisher.confirmed)
-        await nothing_waits(run.node, run.vhost)
+        await run.nothing_waits(client)
         run.rules.set(offline=True)
-        await eventually(lambda: daemon.metric(PAUSED), "a pause")
+        await _paused(daemon, 1)
         await run.publish(40)
         in_the_queue = run.publisher.confirmed[len(settled) :]
         await _make_anew(client, kind)
@@ -232,7 +272,7 @@ async def _make_anew(client: Client, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("on_unknown", "kind", "kills"), [("resend", "quorum", 8), ("park", "classic", 6)]
+    ("on_unknown", "kind", "kills"), [("resend", "quorum", 6), ("park", "classic", 4)]
 )
 async def test_a_daemon_that_is_killed_loses_nothing_and_doubles_only_what_was_in_doubt(
     on_unknown: str, kind: str, kills: int, campaign: Start
@@ -241,13 +281,15 @@ async def test_a_daemon_that_is_killed_loses_nothing_and_doubles_only_what_was_i
     await prepare(run.url, kind)
     run.rules.set(latency=0.01)
     random = run.planner.random
-    publishing = asyncio.create_task(_publish_keyed(run, 400))
-    for _ in range(kills):
-        async with run.daemon() as daemon:
-            await sent(daemon, len(texts_of(daemon)) + random.randint(1, 40))
-            await asyncio.sleep(random.random() * 0.02)  # Any moment: the point of this test.
-            daemon.kill()
-    await publishing
+    async with run.daemon() as daemon:
+        await daemon.ready()  # The exchange leads to the queue.
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_publish_keyed(run, 400))
+        for _ in range(kills):
+            async with run.daemon() as daemon:
+                await sent(daemon, len(texts_of(daemon)) + random.randint(1, 40))
+                await asyncio.sleep(random.random() * 0.02)  # Any moment: the point of this test.
+                daemon.kill()
     run.rules.set()
     async with run.daemon() as daemon:
         await daemon.ready()
@@ -271,13 +313,7 @@ async def _publish_keyed(run: Campaign, size: int) -> None:
         if number % 20 == 5:
             planned += [planner.keyless(), planner.invalid("half a JSON object")]
     run.rules.add(planner.rules)
-    async with connect(run.url) as client:
-        await eventually(lambda: _exists(client), "the daemon has made its queue", 45)
     await run.publisher.publish(planned)
-
-
-async def _exists(client: Client) -> bool:
-    return await client.count(WORK_QUEUE) is not None
 
 
 @KINDS
@@ -357,19 +393,18 @@ async def test_a_send_that_hangs_ends_the_process_and_is_in_doubt_afterwards(
 # WhatsApp ---------------------------------------------------------------------------------------
 
 
-@KINDS
-async def test_a_short_outage_of_whatsapp_gives_nothing_back(kind: str, campaign: Start) -> None:
+async def test_a_short_outage_of_whatsapp_gives_nothing_back(campaign: Start) -> None:
     run = campaign(WHATSAPP_PREFETCH_COUNT="3")
-    await prepare(run.url, kind)
     async with run.daemon() as daemon:
         await daemon.ready()
-        for _ in range(2):
+        for flap in (1, 2):
             run.rules.set(offline=True)
-            await eventually(lambda: daemon.metric(PAUSED), "a pause")
+            await _paused(daemon, flap)
             await run.publish(40)
             assert await daemon.status("/readyz", 200)
+            await eventually(lambda: daemon.metric(PAUSED), "a pause in the metrics")
             run.rules.set()
-            await eventually(lambda: _is_zero(daemon, PAUSED), "no pause")
+            await eventually(lambda: _is_zero(daemon, PAUSED), "no pause in the metrics")
         result = await run.finish(daemon)
         assert "given back" not in daemon.printed
     assert result.exact()
@@ -387,7 +422,7 @@ async def test_each_long_outage_of_whatsapp_gives_what_is_held_back_once(
         await daemon.ready()
         for flap in range(flaps):
             run.rules.set(offline=True)
-            await eventually(lambda: daemon.metric(PAUSED), "a pause")
+            await _paused(daemon, flap + 1)
             waiting = [run.planner.good() for _ in range(10)]
             await run.publisher.publish(waiting)
             await _long_pause(daemon, flap + 1)
@@ -399,6 +434,11 @@ async def test_each_long_outage_of_whatsapp_gives_what_is_held_back_once(
     assert result.dead == 0
     assert 1 <= _redelivered(daemon) <= flaps * prefetch
     assert texts_of(daemon) == [each.text for each in run.publisher.confirmed]
+
+
+async def _paused(daemon: RunningDaemon, times: int) -> None:
+    """The log, because the metric is a sample that may be a second old."""
+    await eventually(lambda: daemon.printed.count("paused (whatsapp): the") == times, "a pause")
 
 
 async def _long_pause(daemon: RunningDaemon, times: int) -> None:

@@ -10,34 +10,31 @@ from tests.integration.campaign import (
     Rules,
     dead_letters,
     nothing_waits,
-    reckon,
     seeded,
     sent,
     texts_of,
     worker,
 )
 from tests.integration.messages import Planned, Planner
+from tests.integration.reckoning import reckon
 from tests.support.amqp import DEAD_LETTERS, connect
 from tests.support.daemon import RunningDaemon
 from tests.support.eventually import eventually
-from whatsapp_worker.demo.find import Node
 
-MESSAGES = 5_000
 MAX_ATTEMPTS = 3
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("prefetch", [1, 20])
+@pytest.mark.parametrize(("prefetch", "messages"), [(1, 5_000), (20, 2_000)])
 async def test_what_was_confirmed_is_sent_or_dead_lettered_or_a_duplicate(
     prefetch: int,
-    broker_node: Node,
+    messages: int,
     amqp_url: str,
-    vhost: str,
     tmp_path: Path,
     daemon_output: Path,
 ) -> None:
     planner = Planner(seeded())
-    planned = planner.mixed(MESSAGES, MAX_ATTEMPTS)
+    planned = planner.mixed(messages, MAX_ATTEMPTS)
     before, during = planner.twins()
     rules = Rules(tmp_path / "rules.json", planner.rules)
     publisher = Publisher(amqp_url)
@@ -50,12 +47,13 @@ async def test_what_was_confirmed_is_sent_or_dead_lettered_or_a_duplicate(
     }
     async with worker(amqp_url, tmp_path, daemon_output, **settings) as daemon:
         await daemon.ready()
-        half = MESSAGES // 2
+        half = messages // 2
         await publisher.publish([before, *planned[:half]])
         async with offline(daemon, rules):
             await publisher.publish([during, *planned[half:]])
         await fates(publisher.confirmed, daemon, amqp_url)
-        await nothing_waits(broker_node, vhost)
+        async with connect(amqp_url) as client:
+            await nothing_waits(client, tmp_path, settings["RETRY_DELAYS"])
         await metrics_agree(publisher.confirmed, daemon)
         assert await daemon.stop() == 0
     assert publisher.unknown == []

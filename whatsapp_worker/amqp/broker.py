@@ -153,7 +153,7 @@ class RabbitMQ:
             return
         queue = self._settings.whatsapp_queue_name
         await self._to_dead_letters(
-            delivery.body,
+            delivery,
             copies.reject_copy(receipt.origin, reject.error, delivery.job_key, queue, time.time()),
         )
         await receipt.session.ack(receipt)
@@ -166,7 +166,7 @@ class RabbitMQ:
         """
         settings = self._settings
         rung = next(each for each in settings.retry_delays if each.seconds == retry.rung)
-        copy = copies.retry_copy(own(delivery).origin, retry)
+        copy = copies.traced(copies.retry_copy(own(delivery).origin, retry), delivery.trace_id)
         try:
             await self._publisher.publish(settings.retry_queue(rung), delivery.body, copy)
         except Undeliverable as error:
@@ -182,15 +182,19 @@ class RabbitMQ:
         """
         queue = self._settings.whatsapp_queue_name
         copy = copies.dead_letter_copy(own(delivery).origin, letter, queue, time.time())
-        await self._to_dead_letters(delivery.body, copy)
+        await self._to_dead_letters(delivery, copy)
 
-    async def _to_dead_letters(self, body: bytes, copy: Basic.Properties) -> None:
+    async def _to_dead_letters(self, delivery: Delivery, copy: Basic.Properties) -> None:
         """Publish straight to the queue, not to the exchange before it.
 
         So that "mandatory" speaks about the very queue, whoever bound what to the exchange.
         """
         try:
-            await self._publisher.publish(self._settings.dead_letter_queue, body, copy)
+            await self._publisher.publish(
+                self._settings.dead_letter_queue,
+                delivery.body,
+                copies.traced(copy, delivery.trace_id),
+            )
         except Undeliverable as error:
             if self._feed.monitor:
                 self._feed.monitor.dead_letters_refused(error.text)

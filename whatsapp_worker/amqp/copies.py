@@ -5,6 +5,7 @@ a second copy at once, and a foreign `user_id` is refused with 406 (all measured
 """
 
 from datetime import UTC, datetime
+from secrets import token_hex
 
 from pamqp.commands import Basic
 
@@ -80,6 +81,14 @@ def replay_copy(origin: Origin, job_key: str | None, failed_at: str) -> Basic.Pr
     carries no `x-attempt`.
     """
     return _copy(origin, {**({JOB_KEY: job_key} if job_key else {}), FAILED_AT: failed_at})
+
+
+def traced(copy: Basic.Properties, trace_id: str) -> Basic.Properties:
+    """Let a copy go on under the trace its delivery was logged under, if it came with none."""
+    headers = dict(copy.headers or {})
+    headers.setdefault(TRACE_PARENT, f"00-{trace_id}-{token_hex(8)}-00")
+    copy.headers = headers
+    return copy
 
 
 def time_text(unix_seconds: float) -> str:
