@@ -52,6 +52,7 @@ class FakeBroker:
 
     async def ack(self, delivery: Delivery) -> None:
         self.settled.append(("ack", delivery.body))
+        delivery.receipt.acked = True
 
     async def give_back(self, delivery: Delivery) -> None:
         if not delivery.receipt.lost:

@@ -36,6 +36,7 @@ Who = tuple[str | None, bytes]
 """Messages that may stand for each other: their name, if any, and their content."""
 
 STEPS = (
+    "delivered",
     "claimed",  # W1
     "sending",  # W2
     "sent by WhatsApp",  # W3, or W6b
@@ -106,7 +107,7 @@ class Machine(RuleBasedStateMachine):
         fails=st.booleans(),
         answered=st.booleans(),
         end_at=st.sampled_from([None, None, *STEPS]),
-        ack=st.sampled_from(["processed", "processed", "lost", "unknown"]),
+        ack=st.sampled_from(["processed", "processed", "lost", "unwritten", "unknown"]),
     )
     def work(self, fails: bool, answered: bool, end_at: str | None, ack: str) -> None:
         """Take the head of the queue and go on until done, or until the process ends."""
@@ -119,7 +120,8 @@ class Machine(RuleBasedStateMachine):
             self.queue.appendleft(message)
             self.restart()
             return
-        if ack == "lost":  # The channel ended before RabbitMQ saw the ack.
+        delivery.receipt.acked = ack != "unwritten"
+        if ack in {"lost", "unwritten"}:  # The channel ended before RabbitMQ saw an ack.
             delivery.receipt.lost = True
             message.redelivered = True
             self.queue.appendleft(message)
@@ -138,6 +140,7 @@ class Machine(RuleBasedStateMachine):
                 raise Crash
 
         who = self.who(message)
+        reached("delivered")
         async with self.ledger.claim(delivery, envelope(message)) as claim:
             reached("claimed")
             match claim:
@@ -253,7 +256,7 @@ def envelope(message: Message) -> WhatsAppEnvelope:
 
 TestLedgerMachine = Machine.TestCase
 TestLedgerMachine.settings = settings(
-    max_examples=40,
+    max_examples=120,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -16,10 +16,12 @@ class Receipt:
 
     Attributes:
         lost: given back, or its channel has ended: RabbitMQ will hand the message out again.
+        acked: our ack was written; RabbitMQ may have processed it, or may never have seen it.
         ack_proven: RabbitMQ has surely processed our ack, so the message can not come again.
     """
 
     lost: bool = False
+    acked: bool = False
     ack_proven: bool = False
 
 

@@ -19,9 +19,10 @@ class Way(Enum):
     SILENT = auto()  # The connection is taken, and nothing is ever said.
     OPEN = auto()  # RabbitMQ answers.
     DEAF = auto()  # Whoever is through hears RabbitMQ, and what he says is lost on the way.
+    MUTE = auto()  # RabbitMQ hears whoever is through, and what it says is lost on the way.
 
 
-LETS_STAY = frozenset({Way.OPEN, Way.DEAF})
+LETS_STAY = frozenset({Way.OPEN, Way.DEAF, Way.MUTE})
 
 
 @dataclass(slots=True)
@@ -76,14 +77,12 @@ class Gate:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._pump(reader, questions, lost_in=Way.DEAF))
-                tasks.create_task(self._pump(answers, writer))
+                tasks.create_task(self._pump(answers, writer, lost_in=Way.MUTE))
         finally:
             self._through.discard(questions)
             questions.transport.abort()
 
-    async def _pump(
-        self, source: StreamReader, sink: StreamWriter, lost_in: Way | None = None
-    ) -> None:
+    async def _pump(self, source: StreamReader, sink: StreamWriter, lost_in: Way) -> None:
         with suppress(ConnectionError):
             while data := await source.read(65536):
                 if self._way is not lost_in:

@@ -24,6 +24,7 @@ from tests.support.amqp import connect
 from tests.support.eventually import eventually
 from tests.support.poison import ODD_BUT_READABLE, POISONS, RawProperties
 from whatsapp_worker.amqp import Depths
+from whatsapp_worker.amqp.incoming import trace_id
 from whatsapp_worker.demo.find import Node
 from whatsapp_worker.errors import (
     ErrorType,
@@ -133,6 +134,7 @@ async def test_a_dead_letter_says_why(amqp_url: str) -> None:
     (copy,) = await taken(amqp_url, DEAD)
     headers = copy.header.properties.headers or {}
     assert headers.pop("x-failed-at")
+    assert trace_id(headers.pop("traceparent")) == delivery.trace_id
     assert headers == {
         "x-job-key": JOB.key,
         "x-error-type": "not_on_whatsapp",

@@ -173,7 +173,7 @@ class Session:
     ) -> None:
         if receipt.lost or receipt.settled:
             return
-        receipt.settled = True
+        receipt.settled, receipt.acked = True, final
         try:
             # Not waiting for the drain: it says no more than that bytes left, and a closing
             # connection would end the wait with a cancellation that is none.

@@ -21,7 +21,6 @@ MIGRATIONS = (
         key TEXT PRIMARY KEY,          -- HMAC of user and key, or random: reveals nothing
         print BLOB NOT NULL,           -- HMAC of the content, tells other content apart
         keyless INTEGER NOT NULL,      -- its delivery has no key and may come again
-        twin INTEGER NOT NULL,         -- keyless, and another one just like it was about
         state TEXT NOT NULL,           -- NEW, SENDING, SENT, FAILED, RETRY or DEAD
         attempt INTEGER NOT NULL,      -- failed attempts so far
         unknown_count INTEGER NOT NULL,-- sends of it that ended without an answer
@@ -47,7 +46,6 @@ class Row:
     key: str
     print: bytes
     keyless: bool
-    twin: bool
     state: str
     attempt: int
     unknown_count: int
@@ -60,7 +58,7 @@ class Row:
 
 
 _COLUMNS = ", ".join(Row.__dataclass_fields__)
-_PUT = f"INSERT OR REPLACE INTO jobs ({_COLUMNS}) VALUES ({', '.join('?' * 13)})"  # noqa: S608  Our own column names.
+_PUT = f"INSERT OR REPLACE INTO jobs ({_COLUMNS}) VALUES ({', '.join('?' * 12)})"  # noqa: S608  Our own column names.
 _SELECT = f"SELECT {_COLUMNS} FROM jobs "  # noqa: S608  As above.
 
 
@@ -109,11 +107,9 @@ class Database:
         values = tuple(getattr(row, name) for name in Row.__dataclass_fields__)
         await self._connection.execute(_PUT, values)
 
-    async def mark(self, key: str, *, twin: bool) -> None:
-        """Keep that a keyless job has a twin; or else that its delivery does not come again."""
-        await self._connection.execute(
-            "UPDATE jobs SET keyless = ?, twin = ? WHERE key = ?", (twin, twin, key)
-        )
+    async def settle(self, key: str) -> None:
+        """Keep that the delivery of a keyless job does not come again."""
+        await self._connection.execute("UPDATE jobs SET keyless = FALSE WHERE key = ?", (key,))
 
     async def probe(self) -> None:
         """Write without changing anything: finds a disk that is full or read-only."""
@@ -140,7 +136,7 @@ class Database:
 
     async def _fetch(self, sql: str, values: tuple[object, ...]) -> list[Row]:
         rows = await self._connection.execute_fetchall(sql, values)
-        return [Row(row[0], row[1], bool(row[2]), bool(row[3]), *row[4:]) for row in rows]
+        return [Row(row[0], row[1], bool(row[2]), *row[3:]) for row in rows]
 
 
 async def _migrate(connection: aiosqlite.Connection) -> None:

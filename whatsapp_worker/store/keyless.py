@@ -5,8 +5,9 @@ A fresh delivery without a key is a job of its own: two identical texts are two 
 So the jobs whose delivery may still come again are remembered here (DESIGN 3):
 
 * a job is matched at most once per return of its delivery, and never once its ack is proven;
-* where a second message with the same content was about (a *twin*), a job that was settled can not
-  be told from its unsent twin after a crash: the match is doubtful, never silently "sent before".
+* if the ack was written and its fate is unknown, the message that comes again is either this job or
+  another one just like it, which RabbitMQ sent right behind the ack: that is doubtful, and never
+  taken for "sent before".  RabbitMQ gives nothing to tell the two apart.
 """
 
 from collections.abc import Iterable
@@ -27,8 +28,7 @@ class Keyless:
         print: HMAC of its content.
         receipt: of the delivery that stands for it now.
         state: of its row, None as long as there is none.
-        inherited: a process before this one had its delivery: what became of the ack is unknown.
-        twin: another message with the same content was about at the same time.
+        inherited: a process before this one had its delivery: whether it acked is unknown.
     """
 
     key: str
@@ -36,7 +36,6 @@ class Keyless:
     receipt: Receipt
     state: str | None = None
     inherited: bool = False
-    twin: bool = False
 
     @property
     def may_return(self) -> bool:
@@ -45,8 +44,8 @@ class Keyless:
 
     @property
     def doubtful(self) -> bool:
-        """Whether a redelivered message may as well be the twin."""
-        return self.twin and self.state in SETTLED
+        """Whether a redelivered message may as well be another one just like it."""
+        return self.state in SETTLED and (self.inherited or self.receipt.acked)
 
 
 class KeylessJobs:
@@ -75,8 +74,8 @@ class KeylessJobs:
     def match(self, print_: bytes, delivery: Delivery) -> Keyless | None:
         """Find the job that a delivery of this content belongs to, None if it is a new one.
 
-        Unsettled jobs come first: their deliveries return for certain, so only what comes beyond
-        them can be a settled job whose ack was lost.
+        Jobs without a written ack come first: their deliveries return for certain, so only what
+        comes beyond them can be a job whose ack was lost.
         """
         found = [
             job
@@ -84,7 +83,7 @@ class KeylessJobs:
             if job.receipt is delivery.receipt
             or (delivery.redelivered and job.print == print_ and job.may_return)
         ]
-        return min(found, key=lambda job: job.state in SETTLED, default=None)
+        return min(found, key=lambda job: job.doubtful, default=None)
 
     def like(self, job: Keyless) -> list[Keyless]:
         """The other jobs with the same content."""

@@ -55,7 +55,6 @@ class _Held:
 
     print: bytes
     keyless: bool = False
-    twin: bool = False
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -92,9 +91,7 @@ class SqliteLedger:
         """Open the file; raises Misconfigured if it can not be used."""
         newest = await self._file.open(lambda db: db.newest(self._keyless.reach))
         self._keyless.inherit(
-            Keyless(row.key, row.print, Receipt(), row.state, twin=row.twin)
-            for row in newest
-            if row.keyless
+            Keyless(row.key, row.print, Receipt(), row.state) for row in newest if row.keyless
         )
 
     async def close(self) -> None:
@@ -170,16 +167,13 @@ class SqliteLedger:
         return Fresh(fresh)
 
     async def _tell_apart(self, new: Keyless) -> None:
-        """See to it that a first delivery is never taken for an earlier one just like it."""
+        """See to it that a first delivery is not taken for an earlier one like it, later on."""
         for other in self._keyless.like(new):
             # What has to return returns before anything is delivered for the first time, so what
             # an earlier process left has been settled, or has come already.
             if other.receipt.ack_proven or other.inherited:
                 self._keyless.drop(other)
-            else:
-                other.twin = new.twin = True
-            if other.state is not None:
-                await self._file.use(partial(Database.mark, key=other.key, twin=other.twin))
+                await self._file.use(partial(Database.settle, key=other.key))
 
     async def _judge(self, key: str, held: _Held, delivery: Delivery) -> Claim:
         row = await self._file.use(lambda db: db.get(key))
@@ -191,7 +185,7 @@ class SqliteLedger:
                 "its idempotency_key or AMQP message_id was used before for a message with other "
                 "content: give every message a key of its own",
             )
-        held.print, held.keyless, held.twin = row.print, row.keyless, row.twin
+        held.print, held.keyless = row.print, row.keyless
         job = Job(key, row.attempt, row.unknown_count, row.first_seen)
         match row.state:
             case "SENT":
@@ -263,7 +257,6 @@ class SqliteLedger:
             key=job.key,
             print=held.print,
             keyless=keyless is not None or held.keyless,
-            twin=keyless.twin if keyless else held.twin,
             state=state,
             attempt=job.attempt,
             unknown_count=job.unknown_count,
