@@ -27,6 +27,7 @@ from whatsapp_worker.amqp.topology import (
     work_arguments,
 )
 from whatsapp_worker.demo.find import Node
+from whatsapp_worker.errors import PauseReason
 from whatsapp_worker.settings import Topology as Mode
 
 
