@@ -56,6 +56,7 @@ class Feed:
         self._stopped = False
         self._session: Session | None = None
         self._noted: tuple[str, ...] = ()
+        self._logged: set[str] = set()
         self.connected = False
         self.found: Found | None = None
         self.monitor: Monitor | None = None
@@ -182,8 +183,10 @@ class Feed:
     def _told(self, problem: str | None) -> None:
         self.problem = problem
         if problem is None:
+            self._logged.clear()
             log.info("the connection to RabbitMQ works")
-        else:
+        elif problem not in self._logged:  # Two problems that take turns are two lines, not more.
+            self._logged.add(problem)
             log.warning("%s", problem)
 
 
