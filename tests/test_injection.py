@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from re import _constants as code  # type: ignore[attr-defined]  # No public way to walk a pattern.
-from re import _parser as parser  # type: ignore[attr-defined]
+from re import _parser as parser  # type: ignore[attr-defined]  # Private, and the only parser of patterns there is.
 from typing import Any
 
 import pytest

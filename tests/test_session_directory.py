@@ -25,9 +25,9 @@ def test_closes_a_directory_that_was_open_to_others(tmp_path: Path) -> None:
 
 
 def test_refuses_a_second_holder_and_names_the_first(tmp_path: Path) -> None:
-    with hold(tmp_path), pytest.raises(Held, match=f"in use by process {os.getpid()} on"):  # noqa: SIM117
-        with hold(tmp_path):
-            pass
+    in_use = f"in use by process {os.getpid()} on"
+    with hold(tmp_path), pytest.raises(Held, match=in_use), hold(tmp_path):
+        pass
 
 
 def test_can_be_held_again_once_it_was_let_go(tmp_path: Path) -> None:
@@ -65,6 +65,6 @@ def test_a_directory_that_is_not_there_is_not_held(tmp_path: Path) -> None:
 def test_says_what_to_do_when_it_can_not_be_used(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
-    with pytest.raises(Misconfigured, match="make it a directory this user can write to"):  # noqa: SIM117
-        with hold(file / "session"):
-            pass
+    advice = "make it a directory this user can write to"
+    with pytest.raises(Misconfigured, match=advice), hold(file / "session"):
+        pass
