@@ -26,11 +26,6 @@ class LedgerFile:
         """Keys of the jobs of which a send ended without an answer."""
         return {key for key, (_, unknown, _) in self.jobs.items() if unknown}
 
-    @property
-    def doubtful_without_name(self) -> int:
-        """How many of those have a delivery without any key."""
-        return sum(unknown > 0 and keyless for _, unknown, keyless in self.jobs.values())
-
 
 def ledger(directory: Path) -> LedgerFile:
     """Read the ledger of the worker that ran in `directory`; the worker may be running."""
@@ -93,7 +88,7 @@ class Reckoning:
         unexcused = {text for text in self.surplus if named.get(text) not in kept.doubtful}
         keyless = sum(self.surplus[text] for text in unexcused if text not in named)
         assert unexcused <= {text for text in self.surplus if text not in named}
-        assert keyless <= kept.doubtful_without_name
+        assert keyless <= len(kept.doubtful - set(named.values()))
         return True
 
 

@@ -104,7 +104,8 @@ class Campaign:
 
     def excuses(self, result: Reckoning) -> bool:
         """Whether each second send is of a job that is on record as having been in doubt."""
-        return result.excused(self.publisher.confirmed, ledger(self.directory))
+        published = [*self.publisher.confirmed, *self.publisher.unknown]
+        return result.excused(published, ledger(self.directory))
 
     def never_in_doubt(self) -> bool:
         """Whether no send was ever in doubt, so that nothing can excuse a second one."""
