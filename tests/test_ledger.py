@@ -407,6 +407,20 @@ async def test_a_keyless_original_is_stale_once_its_copy_exists(bench: Bench) ->
     assert isinstance(await bench.ask(again(first)), Superseded)
 
 
+async def test_forgets_keyless_jobs_whose_acks_nothing_ever_proves(tmp_path: Path) -> None:
+    """Several at a time, and a channel lost now and then: only time tells that they are over."""
+    bench = Bench(tmp_path, prefetch=3)
+    await bench.open()
+    for number in range(60):
+        one = keyless(str(number).encode())
+        await bench.send(one)
+        one.receipt.acked = True
+        one.receipt.lost = number % 10 < 3
+        one.receipt.ack_proven = not one.receipt.lost
+    assert len(bench.ledger._keyless._jobs) <= 2 * bench.ledger._keyless.reach + 1
+    await bench.ledger.close()
+
+
 async def test_forgets_keyless_jobs_that_can_not_come_again(bench: Bench) -> None:
     for number in range(20):
         one = keyless(str(number).encode())

@@ -12,6 +12,7 @@ So the jobs whose delivery may still come again are remembered here (DESIGN 3):
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from whatsapp_worker.delivery import Delivery, Receipt
 
@@ -92,12 +93,15 @@ class KeylessJobs:
         ]
 
     def add(self, key: str, print_: bytes, delivery: Delivery) -> Keyless:
-        """Remember a new job, and forget the oldest if it is out of reach."""
+        """Remember a new job, and forget the oldest ones that are out of reach."""
         job = self._jobs[key] = Keyless(key, print_, delivery.receipt)
-        if len(self._jobs) > self.reach:
-            oldest = next(iter(self._jobs.values()))
-            if oldest.receipt.ack_proven or oldest.inherited:
-                self.drop(oldest)
+        excess = len(self._jobs) - self.reach
+        for old in list(islice(self._jobs.values(), max(0, excess))):
+            # What was lost returns first of all, so once twice as many have come it never will:
+            # its ack did arrive, although nothing proved it.
+            over = old.receipt.lost and excess > self.reach
+            if old.receipt.ack_proven or old.inherited or over:
+                self.drop(old)
         return job
 
     def drop(self, job: Keyless) -> None:
