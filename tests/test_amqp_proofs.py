@@ -98,11 +98,10 @@ def test_nothing_is_concluded_across_sessions_beside_other_consumers() -> None:
     proofs.session(sole=False)
     proofs.consuming(1)
     proofs.delivered(redelivered=False)
-    assert not acked.ack_proven
     proofs.session(sole=True)
     proofs.consuming(1)
     proofs.delivered(redelivered=False)
-    assert acked.ack_proven
+    assert not acked.ack_proven
 
 
 class Channel:
@@ -136,3 +135,26 @@ def test_nothing_is_called_proven_that_rabbitmq_has_not_processed(
         elif kind == 2 and broker.unprocessed:
             broker.processed.append(broker.unprocessed.pop(0))
         assert all(r in broker.processed for r in every if r.ack_proven)
+
+
+def test_an_ack_that_was_not_proven_may_be_lost_with_its_channel() -> None:
+    proofs = Proofs()
+    proofs.session(sole=True)
+    proofs.consuming(1)
+    proofs.delivered(redelivered=False)
+    receipt = Receipt()
+    proofs.settled(receipt)
+    assert not receipt.lost
+    proofs.session(sole=True)
+    assert receipt.lost
+    assert not receipt.ack_proven
+
+
+def test_keeps_nothing_of_earlier_channels_where_nothing_can_prove_it() -> None:
+    proofs = Proofs()
+    for _ in range(50):
+        proofs.session(sole=False)
+        proofs.consuming(5)
+        proofs.delivered(redelivered=False)
+        proofs.settled(Receipt())
+    assert proofs._earlier == []

@@ -31,9 +31,10 @@ class Proofs:
 
     def session(self, *, sole: bool) -> None:
         """Begin on a new channel: what was not proven on the last one is in doubt."""
-        for receipt in filter(None, self._written):
+        unproven = [receipt for receipt in self._written if receipt]
+        for receipt in unproven:
             receipt.lost = True  # Its ack may have been, and then the message comes again.
-            self._earlier.append(receipt)
+        self._earlier = [*self._earlier, *unproven] if sole else []
         self._written.clear()
         self._delivered = self._proven = self._slack = self._open = 0
         self.sole = sole
