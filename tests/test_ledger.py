@@ -10,8 +10,7 @@ from uuid import UUID
 import pytest
 
 from tests.support.eventually import eventually
-from whatsapp_worker.delivery import Delivery, Receipt
-from whatsapp_worker.envelope import WhatsAppEnvelope
+from tests.support.ledger import BROKEN, NUMBER, Bench, again, copy_of, keyed, message
 from whatsapp_worker.errors import (
     ErrorType,
     InDoubt,
@@ -25,89 +24,14 @@ from whatsapp_worker.errors import (
 )
 from whatsapp_worker.outcome import (
     AlreadySent,
-    Claim,
-    DeadLetter,
     Doubtful,
     Fresh,
     Job,
-    Retry,
     Superseded,
     Unfinished,
 )
 from whatsapp_worker.store.database import FILE_NAME, MIGRATIONS, sent_keys
-from whatsapp_worker.store.ledger import OVERDUE_AFTER, SqliteLedger
-
-NUMBER = "+5511999990001"
-BROKEN = Transient(ErrorType.SERVER_ERROR, "WhatsApp answered 503")
-
-
-class Bench:
-    """A ledger in a directory, that can be opened again as after a crash."""
-
-    def __init__(self, directory: Path, prefetch: int = 1) -> None:
-        self.directory = directory
-        self.prefetch = prefetch
-        self.now = 1_000_000.0
-        self.reports: list[tuple[PauseReason, str | None]] = []
-
-    async def open(self) -> SqliteLedger:
-        self.ledger = SqliteLedger(
-            self.directory, self.prefetch, lambda *report: self.reports.append(report), self.clock
-        )
-        await self.ledger.open()
-        return self.ledger
-
-    async def crash(self) -> None:
-        """Forget all that is in memory, as SIGKILL does; what was committed stays."""
-        await self.ledger.close()
-        await self.open()
-
-    def clock(self) -> float:
-        self.now += 1
-        return self.now
-
-    async def ask(self, delivery: Delivery, envelope: WhatsAppEnvelope | None = None) -> Claim:
-        async with self.ledger.claim(delivery, envelope or message()) as claim:
-            return claim
-
-    async def fresh(self, delivery: Delivery) -> Job:
-        claim = await self.ask(delivery)
-        assert isinstance(claim, Fresh), claim
-        return claim.job
-
-    async def send(self, delivery: Delivery) -> Job:
-        """Go all the way to SENT."""
-        async with self.ledger.claim(delivery, message()) as claim:
-            assert isinstance(claim, Fresh), claim
-            await self.ledger.sending(claim.job)
-            await self.ledger.sent(claim.job, "WA1")
-            return claim.job
-
-    async def begin(self, delivery: Delivery) -> Job:
-        """Go to SENDING and no further, as a crash in mid-send does."""
-        async with self.ledger.claim(delivery, message()) as claim:
-            assert isinstance(claim, Fresh), claim
-            await self.ledger.sending(claim.job)
-            return claim.job
-
-    async def fail(self, delivery: Delivery, error: Transient | Refused | InDoubt = BROKEN) -> Job:
-        async with self.ledger.claim(delivery, message()) as claim:
-            await self.ledger.sending(claim.job)
-            return await self.ledger.failed(claim.job, error)
-
-    async def retry(self, delivery: Delivery) -> Job:
-        async with self.ledger.claim(delivery, message()) as claim:
-            await self.ledger.sending(claim.job)
-            job = await self.ledger.failed(claim.job, BROKEN)
-            await self.ledger.retried(Retry(job, BROKEN, job.attempt + 1, 5.0, 5.0))
-            return job
-
-    async def kill(self, delivery: Delivery) -> Job:
-        async with self.ledger.claim(delivery, message()) as claim:
-            await self.ledger.sending(claim.job)
-            job = await self.ledger.failed(claim.job, BROKEN)
-            await self.ledger.dead(DeadLetter(job, BROKEN, job.attempt + 1))
-            return job
+from whatsapp_worker.store.ledger import OVERDUE_AFTER
 
 
 @pytest.fixture
@@ -116,35 +40,6 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     await bench.open()
     yield bench
     await bench.ledger.close()
-
-
-def message(text: str = "hello", key: str | None = None, user: int = 1) -> WhatsAppEnvelope:
-    return WhatsAppEnvelope.model_validate(
-        {
-            "user_id": str(UUID(int=user)),
-            "text_message": text,
-            "destination": NUMBER,
-            "idempotency_key": key,
-        }
-    )
-
-
-def keyed(**changes: object) -> Delivery:
-    return replace(Delivery(b"body", Receipt(), message_id="m-1"), **changes)  # type: ignore[arg-type]  # field by field
-
-
-def keyless(content: bytes = b"body") -> Delivery:
-    return Delivery(content, Receipt(), fingerprint=content)
-
-
-def again(delivery: Delivery, **changes: object) -> Delivery:
-    """The same message, handed out once more after its channel was lost."""
-    delivery.receipt.lost = True
-    return replace(delivery, receipt=Receipt(), redelivered=True, **changes)  # type: ignore[arg-type]  # field by field
-
-
-def copy_of(job: Job, attempt: int) -> Delivery:
-    return Delivery(b"body", Receipt(), job_key=job.key, attempt=attempt, fingerprint=b"copy")
 
 
 # With a key --------------------------------------------------------------------------------------
@@ -293,140 +188,6 @@ async def test_a_second_claim_waits_for_the_first_and_judges_its_result(bench: B
         assert not waiting.done()
         await bench.ledger.sent(claim.job, "WA1")
     assert isinstance(await waiting, AlreadySent)
-
-
-# Without a key -----------------------------------------------------------------------------------
-
-
-async def test_two_identical_fresh_messages_are_two_jobs(bench: Bench) -> None:
-    one, two = keyless(), keyless()
-    first = await bench.send(one)
-    one.receipt.ack_proven = True
-    assert (await bench.send(two)).key != first.key
-
-
-async def test_a_keyless_delivery_that_could_not_be_acked_is_not_sent_again(bench: Bench) -> None:
-    first = keyless()
-    job = await bench.send(first)
-    assert await bench.ask(again(first)) == AlreadySent(job)
-
-
-async def test_a_keyless_delivery_whose_ack_may_be_lost_is_doubtful(bench: Bench) -> None:
-    """It may be the same message, or one just like it that came right behind the ack."""
-    first = keyless()
-    job = await bench.send(first)
-    first.receipt.acked = True
-    claim = await bench.ask(again(first))
-    assert isinstance(claim, Doubtful)
-    assert claim.job.key != job.key
-
-
-async def test_a_keyless_delivery_that_was_sent_before_a_crash_is_doubtful(bench: Bench) -> None:
-    first = keyless()
-    job = await bench.send(first)
-    await bench.crash()
-    assert isinstance(await bench.ask(keyless(b"something else")), Fresh)
-    claim = await bench.ask(again(first))
-    assert isinstance(claim, Doubtful)
-    assert claim.job.key != job.key
-
-
-async def test_what_was_in_doubt_once_is_not_matched_again(bench: Bench) -> None:
-    await bench.send(keyless())
-    await bench.crash()
-    assert isinstance(await bench.ask(again(keyless())), Doubtful)
-    await bench.fresh(again(keyless()))
-
-
-async def test_a_keyless_send_that_a_crash_cut_off_is_doubtful(bench: Bench) -> None:
-    first = keyless()
-    await bench.begin(first)
-    await bench.crash()
-    assert isinstance(await bench.ask(again(first)), Doubtful)
-
-
-async def test_a_redelivered_message_is_matched_only_once(bench: Bench) -> None:
-    first = keyless()
-    await bench.send(first)
-    returned = again(first)
-    assert isinstance(await bench.ask(returned), AlreadySent)
-    returned.receipt.ack_proven = True
-    await bench.fresh(again(keyless()))
-
-
-async def test_a_proven_ack_is_never_matched(bench: Bench) -> None:
-    one, two = keyless(), keyless()
-    await bench.send(one)
-    one.receipt.ack_proven = one.receipt.lost = True
-    await bench.fresh(again(two))
-
-
-async def test_a_twin_that_waited_when_the_worker_crashed_is_still_sent(bench: Bench) -> None:
-    one, two = keyless(), keyless()
-    await bench.send(one)
-    one.receipt.ack_proven = True
-    await bench.fresh(two)  # Claimed, then paused: nothing of it was begun.
-    await bench.crash()
-    await bench.fresh(again(two))
-
-
-async def test_a_message_like_one_from_before_the_crash_is_a_new_job(bench: Bench) -> None:
-    await bench.send(keyless())
-    await bench.crash()
-    two = keyless()
-    await bench.fresh(two)
-    await bench.crash()
-    await bench.fresh(again(two))
-
-
-async def test_of_two_alike_the_one_that_surely_returns_is_matched_first(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, prefetch=10)
-    await bench.open()
-    one, two = keyless(), keyless()
-    await bench.send(one)
-    one.receipt.acked = one.receipt.lost = True
-    second = await bench.begin(two)
-    claim = await bench.ask(again(two))
-    assert (type(claim), claim.job.key) == (Doubtful, second.key)
-    await bench.ledger.close()
-
-
-async def test_a_given_back_keyless_failure_goes_on_where_it_was(bench: Bench) -> None:
-    first = keyless()
-    job = await bench.fail(first)
-    claim = await bench.ask(first)  # The pipeline asks again for the same delivery.
-    assert (type(claim), claim.job) == (Unfinished, job)
-    claim = await bench.ask(again(first))
-    assert (type(claim), claim.job) == (Unfinished, job)
-
-
-async def test_a_keyless_original_is_stale_once_its_copy_exists(bench: Bench) -> None:
-    first = keyless()
-    job = await bench.retry(first)
-    assert isinstance(await bench.ask(copy_of(job, 1)), Fresh)
-    assert isinstance(await bench.ask(again(first)), Superseded)
-
-
-async def test_forgets_keyless_jobs_whose_acks_nothing_ever_proves(tmp_path: Path) -> None:
-    """Several at a time, and a channel lost now and then: only time tells that they are over."""
-    bench = Bench(tmp_path, prefetch=3)
-    await bench.open()
-    for number in range(60):
-        one = keyless(str(number).encode())
-        await bench.send(one)
-        one.receipt.acked = True
-        one.receipt.lost = number % 10 < 3
-        one.receipt.ack_proven = not one.receipt.lost
-    assert len(bench.ledger._keyless._jobs) <= 2 * bench.ledger._keyless.reach + 1
-    await bench.ledger.close()
-
-
-async def test_forgets_keyless_jobs_that_can_not_come_again(bench: Bench) -> None:
-    for number in range(20):
-        one = keyless(str(number).encode())
-        await bench.send(one)
-        one.receipt.ack_proven = True
-    assert len(bench.ledger._keyless._jobs) <= 2 * bench.prefetch
 
 
 # The file ----------------------------------------------------------------------------------------
