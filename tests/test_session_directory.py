@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from whatsapp_worker.errors import Misconfigured
-from whatsapp_worker.session_directory import Held, hold, is_held, lock_path
+from whatsapp_worker.session_directory import Held, hold, lock_path
 
 
 def test_makes_a_private_directory_and_a_private_lock(tmp_path: Path) -> None:
@@ -32,8 +32,7 @@ def test_refuses_a_second_holder_and_names_the_first(tmp_path: Path) -> None:
 
 def test_can_be_held_again_once_it_was_let_go(tmp_path: Path) -> None:
     with hold(tmp_path):
-        assert is_held(tmp_path)
-    assert not is_held(tmp_path)
+        pass
     with hold(tmp_path):
         pass
 
@@ -51,15 +50,11 @@ def test_is_free_again_when_its_holder_was_killed(tmp_path: Path) -> None:
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        assert is_held(tmp_path)
         with pytest.raises(Held, match=f"process {holder.pid} on"), hold(tmp_path):
             pass
         holder.kill()
-    assert not is_held(tmp_path)
-
-
-def test_a_directory_that_is_not_there_is_not_held(tmp_path: Path) -> None:
-    assert not is_held(tmp_path / "nowhere")
+    with hold(tmp_path):
+        pass
 
 
 def test_says_what_to_do_when_it_can_not_be_used(tmp_path: Path) -> None:

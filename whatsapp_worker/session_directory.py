@@ -4,7 +4,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from whatsapp_worker.errors import Misconfigured, WorkerError
@@ -47,19 +47,6 @@ def hold(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def is_held(directory: Path) -> bool:
-    """Whether a process holds the directory now."""
-    with suppress(OSError):
-        descriptor = os.open(lock_path(directory), os.O_RDWR)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(descriptor)
-    return False
 
 
 def _open(directory: Path) -> int:
