@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NoReturn, TextIO
@@ -20,6 +19,8 @@ log = logging.getLogger(__name__)
 def run_daemon(settings: Settings) -> int:
     """Run the daemon until it is told to stop, and return its exit code.
 
+    Leave the process by `cli.leave` then: threads of neonize may still run.
+
     0 after SIGTERM or Ctrl-C, 70 for a bug, 75 when another process holds the session directory or
     the worker has to start over, 78 when an operator has to change something first.
     """
@@ -33,10 +34,7 @@ def run_daemon(settings: Settings) -> int:
             stream.flush()
             os._exit(code)
 
-        code = _run(settings, abandon, stream)
-        if any(not thread.daemon for thread in _other_threads()):
-            abandon(code)  # neonize's threads would keep the interpreter for ever (measured).
-    return code
+        return _run(settings, abandon, stream)
 
 
 def _run(settings: Settings, abandon: Callable[[int], NoReturn], out: TextIO) -> int:
@@ -60,7 +58,3 @@ def _say(group: ExceptionGroup[WorkerError], code: int) -> int:
         else:
             log.critical("%s", error)
     return code
-
-
-def _other_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
