@@ -14,7 +14,7 @@ from whatsapp_worker.envelope import WhatsAppEnvelope
 from whatsapp_worker.errors import PauseReason
 from whatsapp_worker.settings import QrMode, Settings
 from whatsapp_worker.whatsapp import events
-from whatsapp_worker.whatsapp.client import Accepted, Emit, NewClient
+from whatsapp_worker.whatsapp.client import Accepted, Emit, NativeError, NewClient
 from whatsapp_worker.whatsapp.keeper import Surroundings
 from whatsapp_worker.whatsapp.session import NeonizeWhatsApp
 from whatsapp_worker.whatsapp.states import WhatsAppState
@@ -48,6 +48,7 @@ class FakeClient:
         deaf: `stop` does not end `connect`, as after a failed pairing.
         refusal: what `send_text` and `pair_phone` raise.
         unencrypted: JIDs that `send_text` logs as not encrypted for.
+        devices: of everybody; None if the library does not know them.
         held: sends wait until `release` is set.
         dialling: while this is not set, `is_connected` does not answer.
     """
@@ -59,6 +60,7 @@ class FakeClient:
         self.deaf = False
         self.refusal: Exception | None = None
         self.unencrypted: tuple[str, ...] = ()
+        self.devices: frozenset[int] | None = frozenset({0})
         self.held = False
         self.release = Event()
         self.ended = Event()
@@ -108,6 +110,11 @@ class FakeClient:
         finally:
             with self._lock:
                 self.sending -= 1
+
+    def devices_of(self, person: str) -> frozenset[int]:
+        if self.devices is None:
+            raise NativeError(f"failed to get the devices of {person}")
+        return self.devices
 
     def flush_log(self) -> None:
         self.flushed += 1
