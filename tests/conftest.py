@@ -2,29 +2,39 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+from tests.support.ledger import Bench
+from tests.support.shared_broker import SharedBroker, url_for
 from tests.support.sockets import SocketGuard
 from whatsapp_worker.demo.find import Node, new_node
 from whatsapp_worker.demo.rabbitmq import BrokerError
 
-TALK_TO_A_BROKER = ("integration", "acceptance")
+TALK_TO_A_BROKER = ("integration", "acceptance", "chaos")
 """Directories whose tests may use 127.0.0.1 and are left out by `make test-fast`."""
 
-OUR_SETTINGS = ("RABBITMQ_", "WHATSAPP_", "SANDBOX_", "RETRY_", "HTTP_", "LOG_", "ENV")
+OUR_SETTINGS = ("RABBITMQ_", "WHATSAPP_", "SANDBOX_", "RETRY_", "HTTP_", "LOG_", "ENV", "FAILPOINT")
 VHOSTS_AT_A_TIME = 16
 
 guard = SocketGuard()
 
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=1_000)
+hypothesis.settings.load_profile("untimed")
 
-def pytest_configure() -> None:
+
+def pytest_configure(config: pytest.Config) -> None:
     guard.install()
+    if config.getoption("numprocesses", None):  # Of pytest-xdist; not so in its workers.
+        config.pluginmanager.register(SharedBroker(guard))
     # `timeout` and CI end us with SIGTERM: leave as after Ctrl-C, so that no broker stays behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
@@ -103,12 +113,24 @@ def vhost(_vhosts: Iterator[str]) -> str:
 
 
 @pytest.fixture
-def amqp_url(broker_node: Node, vhost: str) -> str:
+def amqp_url(request: pytest.FixtureRequest) -> str:
     """The URL of this test's own virtual host."""
-    return replace(broker_node.login, vhost=vhost).url
+    if shared := url_for(request):
+        return shared
+    node: Node = request.getfixturevalue("broker_node")
+    return replace(node.login, vhost=request.getfixturevalue("vhost")).url
 
 
 @pytest.fixture
 def own_node() -> Iterator[Node]:
     """A RabbitMQ for this test alone, which may stop, kill and start it (5 s to start)."""
     yield from start_node("chaos")
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    """An open ledger, and what to ask of it."""
+    bench = Bench(tmp_path)
+    await bench.open()
+    yield bench
+    await bench.ledger.close()

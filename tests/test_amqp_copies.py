@@ -46,6 +46,7 @@ EVERYTHING: dict[str, Any] = {
 }
 KEPT = {
     "content_type": "application/json",
+    "content_encoding": "gzip",  # Refused for it, it must not become acceptable by being moved.
     "correlation_id": "c1",
     "message_id": "m1",
     "message_type": "invite",

@@ -156,3 +156,32 @@ async def test_a_missing_rung_is_made_at_once(broker: Broker, monitor: Monitor) 
 async def test_no_answer_ends_the_session(broker: Broker, monitor: Monitor) -> None:
     broker.work = ConnectionResetError("gone")
     assert "gone" in (await monitor.watch()).text
+
+
+async def test_rabbitmq_is_left_to_move_what_is_rejected_as_long_as_that_is_proven(
+    broker: Broker, monitor: Monitor
+) -> None:
+    await monitor._probe()
+    assert monitor.moves_rejected
+    broker.now += depths.PROVEN_SECONDS
+    assert not monitor.moves_rejected
+    monitor.letter_kept()
+    for _ in range(depths.PROVEN_LETTERS):
+        assert monitor.moves_rejected
+        monitor.letter_left()
+    assert not monitor.moves_rejected
+    monitor.letter_kept()
+    monitor.dead_letters_refused("full")
+    assert not monitor.moves_rejected
+
+
+async def test_further_reasons_for_one_pause_are_logged_once_each(
+    broker: Broker, monitor: Monitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first is logged by whoever is told of the pause; RabbitMQ's own words come later."""
+    broker.dead, broker.repaired = ChannelNotFoundEntity("gone"), Trouble("ACCESS_REFUSED")
+    for _ in range(3):
+        await monitor._probe()
+    assert [each.getMessage() for each in caplog.records] == [
+        "still no place for dead letters: ACCESS_REFUSED"
+    ]

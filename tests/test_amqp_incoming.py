@@ -52,6 +52,7 @@ def test_reads_what_a_publisher_sent() -> None:
         timestamp=when,
         redelivered=True,
         trace_id=TRACE,
+        trace_parent=PARENT,
         fingerprint=delivery.fingerprint,
     )
 

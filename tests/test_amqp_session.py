@@ -1,11 +1,10 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
-from typing import Any, NoReturn
+from contextlib import suppress
+from typing import Any
 
 import pytest
-from aiormq.abc import AbstractConnection
 from aiormq.exceptions import (
     AMQPConnectionError,
     AuthenticationError,
@@ -17,9 +16,7 @@ from aiormq.exceptions import (
     ProbableAuthenticationError,
 )
 
-from whatsapp_worker.amqp import session
-from whatsapp_worker.amqp.session import Supervisor, Trouble, at_most, explain, said
-from whatsapp_worker.settings import Settings
+from whatsapp_worker.amqp.session import Questions, at_most, explain, said
 
 ADDRESS = "amqp://rabbit:5672/woragis"
 
@@ -109,81 +106,40 @@ async def test_a_call_that_takes_too_long_ends() -> None:
             await asyncio.Event().wait()
 
 
-class Connection:
-    """Stands for an aiormq connection."""
+class Channel:
+    """Stands for an aiormq channel."""
 
     def __init__(self) -> None:
-        self.closed = False
+        self.is_closed = False
 
     async def close(self, _: object) -> None:
-        self.closed = True
+        self.is_closed = True
 
 
-class Script:
-    """What happens at each try, and how long the supervisor then waits."""
+class Channels:
+    """Stands for a connection that opens channels."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *tries: Trouble | float) -> None:
-        self.tries = list(tries)
-        self.waits: list[float] = []
-        self.told: list[str | None] = []
-        self.connections: list[Connection] = []
-        self.now = 0.0
-        monkeypatch.setattr(session, "dial", self.dial)
-        monkeypatch.setattr(session, "monotonic", lambda: self.now)
-        monkeypatch.setattr("whatsapp_worker.amqp.session.asyncio.sleep", self.sleep)
-        monkeypatch.setattr("whatsapp_worker.amqp.session.random.uniform", lambda low, high: high)
+    def __init__(self) -> None:
+        self.opened: list[Channel] = []
 
-    async def dial(self, *_: object) -> Any:
-        if not self.tries:
-            raise asyncio.CancelledError
-        if isinstance(trouble := self.tries[0], Trouble):
-            self.tries.pop(0)
-            raise trouble
-        self.connections.append(Connection())
-        return self.connections[-1]
-
-    async def work(self, _: AbstractConnection, works: Callable[[], None]) -> NoReturn:
-        """Work for so many seconds, and lose the connection."""
-        works()
-        seconds = self.tries.pop(0)
-        assert isinstance(seconds, float)
-        self.now += seconds
-        raise Trouble("lost")
-
-    async def sleep(self, seconds: float) -> None:
-        self.waits.append(round(seconds, 3))
-
-    async def run(self) -> None:
-        with pytest.raises(asyncio.CancelledError):
-            await Supervisor(Settings(), "test", self.work, self.told.append).run()
+    async def channel(self, **_: object) -> Channel:
+        self.opened.append(Channel())
+        return self.opened[-1]
 
 
-async def test_it_waits_longer_from_try_to_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    script = Script(monkeypatch, *[Trouble("away")] * 9)
-    await script.run()
-    assert script.waits == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
-    assert script.told == ["away"]  # Once, not once per try.
-
-
-async def test_it_waits_hardly_at_all_after_a_sound_connection(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    script = Script(monkeypatch, 60.0, 60.0, 60.0)
-    await script.run()
-    assert script.waits == [0.05, 0.05, 0.05]
-    assert script.told == [None, "lost", None, "lost", None, "lost"]
-    assert all(connection.closed for connection in script.connections)
-
-
-async def test_a_connection_that_ends_at_once_again_and_again_slows_down(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    script = Script(monkeypatch, *[0.0] * 9)
-    await script.run()
-    assert script.waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 3.2, 3.2]
-
-
-async def test_what_a_person_has_to_mend_is_tried_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
-    script = Script(monkeypatch, Trouble("wrong password", 30.0), Trouble("wrong password", 30.0))
-    await script.run()
-    assert script.waits == [30, 30]
+async def test_questions_are_asked_on_one_channel_until_one_is_refused() -> None:
+    connection: Any = Channels()
+    questions = Questions(connection)
+    for _ in range(2):
+        async with questions.ask():
+            pass
+    with suppress(ChannelPreconditionFailed):
+        async with questions.ask():
+            connection.opened[-1].is_closed = True  # RabbitMQ closes it.
+            raise ChannelPreconditionFailed("inequivalent arg")
+    with suppress(TimeoutError):
+        async with questions.ask():
+            raise TimeoutError
+    async with questions.ask(), questions.ask():
+        pass
+    assert [channel.is_closed for channel in connection.opened] == [True, True, True, False]

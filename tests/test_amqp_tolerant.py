@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
+from pamqp.exceptions import UnmarshalingException
 from pamqp.header import ContentHeader
 
 from tests.support.poison import (
@@ -84,6 +85,12 @@ def test_a_routing_key_that_is_not_text_does_not_end_the_connection() -> None:
     assert isinstance(frame, Basic.Deliver)
     assert frame.exchange == "exchange"
     assert frame.routing_key == r"k\xff\xfe"
+
+
+def test_a_method_frame_that_ends_too_soon_ends_the_connection_as_any_bad_frame() -> None:
+    raw = struct.pack(">BHIHH", 1, 1, 4, 60, 60) + b"\xce"  # Basic.Deliver, and nothing more.
+    with pytest.raises(UnmarshalingException):
+        pamqp.frame.unmarshal(raw)
 
 
 @given(st.binary(max_size=300), st.integers(0, 0xFFFC))

@@ -91,7 +91,8 @@ def test_options_are_read() -> None:
     assert (age("3d"), age("2h"), age("10m"), age("90")) == (259200, 7200, 600, 90)
     assert reason("invalid_phone") == "invalid_phone"
     assert reason("unknown") == "unknown"
-    for wrong in ("d", "xd", "soon", ""):
+    assert age("1.5 D") == 129600
+    for wrong in ("d", "xd", "soon", "", "-1d", "nand", "infd", "1e3d", "1_0d"):
         with pytest.raises(typer.BadParameter):
             age(wrong)
     with pytest.raises(typer.BadParameter):
@@ -141,6 +142,27 @@ def test_whatever_a_body_holds_it_can_be_shown(
     assert printed(capsys, entry(body=body), reveal=True)
 
 
+def test_what_should_be_a_user_and_is_none_is_not_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for odd in (NUMBER, TEXT):
+        shown = printed(capsys, entry(body=json.dumps({"user_id": odd}).encode()))
+        assert odd not in shown
+        assert "no UUID" in shown
+    user = "0b7a5c1e-8f7d-4c53-9d58-0c6f3f0f2a11"
+    assert user in printed(capsys, entry(body=json.dumps({"user_id": user}).encode()))
+
+
+@pytest.mark.parametrize("fact", ["message_id", "error_detail", "content_type", "origin_queue"])
+def test_a_number_in_a_property_or_a_header_is_masked_unless_revealed(
+    fact: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts: dict[str, Any] = {fact: f"to {NUMBER}"}
+    letter = entry(**facts)
+    assert NUMBER not in printed(capsys, letter)
+    assert letters.details(letter, reveal=True)[fact] == f"to {NUMBER}"
+
+
 def test_hostile_headers_can_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     nasty = "\x1b[2J\r\n[bold]\u202e"
     letter = entry(message_id=nasty, error_detail=nasty, error_type=nasty, content_type=nasty)
@@ -154,3 +176,13 @@ def test_a_pipe_gets_whole_lines(capsys: pytest.CaptureFixture[str]) -> None:
     rows = capsys.readouterr().out.splitlines()
     assert len(rows) == 2
     assert rows[1].count("why") == 30
+
+
+def test_a_letter_is_one_line_in_a_pipe_however_much_it_says(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    endless = "\x9b " * 512
+    names = ("message_id", "error_type", "error_detail", "failed_at")
+    facts: dict[str, Any] = dict.fromkeys(names, endless)
+    letters.print_table([entry(**facts)])
+    assert len(capsys.readouterr().out.splitlines()) == 2

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.eventually import eventually
+from tests.test_logs_process import run
 from whatsapp_worker.web.health import Health, Heartbeat, RabbitMQCheck, healthz, livez, readyz
 
 
@@ -209,6 +210,35 @@ async def test_the_heartbeat_tells_for_how_long_the_loop_has_not_got_round() -> 
     beating.cancel()
     with pytest.raises(asyncio.CancelledError):
         await beating
+
+
+def test_a_blocked_loop_shows_where_it_is_once_for_each_time() -> None:
+    """Even when the GIL is held, as `PyDLL` does, and whatever `sys.stderr` is."""
+    ended = run("""
+        import asyncio, ctypes, io, sys
+        from whatsapp_worker import logs
+        from whatsapp_worker.web import Heartbeat
+
+        def hold_the_gil():
+            ctypes.PyDLL(None).usleep(800_000)
+
+        async def main():
+            beating = asyncio.create_task(Heartbeat(interval=0.01, limit=0.2).run())
+            for _ in range(2):
+                await asyncio.sleep(0.05)
+                hold_the_gil()
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+            hold_the_gil()
+
+        logs.protect_stdout()
+        sys.stderr = io.StringIO()
+        asyncio.run(main())
+    """)
+    assert (ended.returncode, ended.stdout) == (0, "")
+    assert ended.stderr.count(" in hold_the_gil\n") == 2
+    assert "Timeout (0:00:00.200000)!" in ended.stderr
+    assert " in run_forever\n" in ended.stderr
 
 
 def _checks(body: dict[str, object]) -> list[dict[str, str]]:

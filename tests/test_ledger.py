@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -30,17 +30,10 @@ from whatsapp_worker.outcome import (
     Superseded,
     Unfinished,
 )
-from whatsapp_worker.store.database import FILE_NAME, MIGRATIONS, sent_keys
+from whatsapp_worker.store.database import FILE_NAME, MIGRATIONS, Database, sent_keys
 from whatsapp_worker.store.ledger import OVERDUE_AFTER
 
-
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    bench = Bench(tmp_path)
-    await bench.open()
-    yield bench
-    await bench.ledger.close()
-
+PAGE = 4096
 
 # With a key --------------------------------------------------------------------------------------
 
@@ -301,6 +294,15 @@ async def test_fails_closed_and_recovers_by_itself(bench: Bench) -> None:
     upkeep.cancel()
 
 
+async def test_a_disk_that_is_still_full_is_not_taken_for_mended(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path / FILE_NAME)
+    written = (tmp_path / f"{FILE_NAME}-wal").stat().st_size
+    await database.probe()
+    assert (tmp_path / f"{FILE_NAME}-wal").stat().st_size >= written + 2 * PAGE
+    assert await database.newest(9) == []
+    await database.close()
+
+
 async def test_keeps_a_result_until_the_file_takes_it(bench: Bench) -> None:
     trouble = Trouble(bench)
     upkeep = asyncio.create_task(bench.ledger.run(1e9, lambda _count: None))
@@ -321,3 +323,80 @@ async def test_says_what_to_do_when_the_directory_can_not_be_written(tmp_path: P
     with pytest.raises(Misconfigured, match="see that its directory is writable"):
         await Bench(tmp_path).open()
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+@pytest.mark.parametrize("which", [FILE_NAME, f"{FILE_NAME}*"])
+async def test_a_file_that_was_deleted_comes_back_with_all_it_held(
+    which: str, bench: Bench
+) -> None:
+    first = keyed()
+    for number in range(40):
+        await bench.send(keyed(message_id=f"m-{number}"))
+    upkeep = asyncio.create_task(bench.ledger.run(1e9, lambda _count: None))
+    for file in bench.directory.glob(which):
+        file.unlink()
+    with pytest.raises(Unavailable, match="its file was deleted"):
+        await bench.ask(keyed())
+    await eventually(lambda: bench.ledger.problem is None, within=10)
+    assert (bench.directory / FILE_NAME).stat().st_mode & 0o777 == 0o600
+    assert isinstance(await bench.ask(again(first)), AlreadySent)
+    upkeep.cancel()
+    await bench.crash()
+    for number in range(40):
+        assert isinstance(await bench.ask(keyed(message_id=f"m-{number}")), AlreadySent)
+
+
+async def test_a_file_put_in_its_place_gives_way_to_what_the_running_worker_knows(
+    bench: Bench,
+) -> None:
+    await bench.ledger.close()
+    old = (bench.directory / FILE_NAME).read_bytes()
+    await bench.open()
+    first = keyed()
+    await bench.send(first)
+    upkeep = asyncio.create_task(bench.ledger.run(1e9, lambda _count: None))
+    (bench.directory / "restored").write_bytes(old)
+    (bench.directory / "restored").replace(bench.directory / FILE_NAME)
+    with pytest.raises(Unavailable, match="replaced"):
+        await bench.ask(again(first))
+    await eventually(lambda: bench.ledger.problem is None, within=10)
+    assert isinstance(await bench.ask(again(first)), AlreadySent)
+    upkeep.cancel()
+
+
+async def test_a_damaged_page_is_found_at_the_start_whichever_it_is(bench: Bench) -> None:
+    for number in range(40):
+        await bench.send(keyed(message_id=f"m-{number}"))
+    await bench.ledger.close()
+    file = bench.directory / FILE_NAME
+    sound = file.read_bytes()
+    pages = len(sound) // PAGE
+    assert pages > 4
+    for page in range(pages):
+        file.write_bytes(sound[: page * PAGE] + b"\xa5" * PAGE + sound[(page + 1) * PAGE :])
+        with pytest.raises(Misconfigured, match="move a damaged file away"):
+            await bench.ledger.open()
+    file.unlink()
+    await bench.open()
+
+
+async def test_damage_met_while_it_runs_stops_all_sends_until_it_is_moved_away(
+    bench: Bench,
+) -> None:
+    await bench.send(keyed())
+    upkeep = asyncio.create_task(bench.ledger.run(1e9, lambda _count: None))
+    file = bench.directory / FILE_NAME
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("UPDATE secret SET value = value")  # So that nothing is read from memory.
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    sound = file.read_bytes()
+    file.write_bytes(sound[:PAGE] + b"\xa5" * (len(sound) - PAGE))
+    with pytest.raises(Unavailable):
+        await bench.ask(keyed())
+    await eventually(lambda: len(bench.reports) > 1)  # It has tried, and says so still.
+    assert "malformed): see that" in (bench.ledger.problem or "")
+    assert all(why for _, why in bench.reports)
+    file.rename(bench.directory / "damaged.db")
+    await eventually(lambda: bench.ledger.problem is None, within=10)
+    await bench.send(keyed())
+    upkeep.cancel()

@@ -1,9 +1,6 @@
 """Which job a message without a key belongs to, when it is handed out once more."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
 
 from tests.support.ledger import Bench, again, copy_of, keyless
 from whatsapp_worker.outcome import (
@@ -13,14 +10,6 @@ from whatsapp_worker.outcome import (
     Superseded,
     Unfinished,
 )
-
-
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    bench = Bench(tmp_path)
-    await bench.open()
-    yield bench
-    await bench.ledger.close()
 
 
 async def test_two_identical_fresh_messages_are_two_jobs(bench: Bench) -> None:

@@ -258,6 +258,5 @@ TestLedgerMachine = Machine.TestCase
 TestLedgerMachine.settings = settings(
     max_examples=120,
     stateful_step_count=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from uuid import UUID
 
@@ -111,6 +112,16 @@ async def test_a_hanging_send_is_noticed(tmp_path: Path) -> None:
     assert not (tmp_path / "outbox").exists()
 
 
+async def test_a_blocking_send_stops_the_loop_and_then_goes_on() -> None:
+    async with Stand({NUMBER: {"block": 0.2}}, timeout=0.1) as stand:
+        began = time.monotonic()
+        turns: list[float] = []
+        asyncio.get_running_loop().call_soon(lambda: turns.append(time.monotonic() - began))
+        assert await stand.send()
+        assert turns[0] >= 0.2
+    assert stand.stuck == 0  # SEND_TIMEOUT can not be noticed by a loop that is blocked.
+
+
 async def test_pauses_while_offline_and_follows_its_file(tmp_path: Path) -> None:
     rules = tmp_path / "rules"
     rules.write_text('{"*": {"offline": true}}')
@@ -139,3 +150,11 @@ async def test_pauses_while_offline_and_follows_its_file(tmp_path: Path) -> None
 async def test_says_what_is_wrong_with_its_rules(rules: object, says: str) -> None:
     with pytest.raises(Misconfigured, match=says):
         await Stand(rules).sandbox.run()
+
+
+async def test_destinations_without_a_rule_leave_nothing_behind() -> None:
+    """A staging system may run for months."""
+    async with Stand({NUMBER: {"fail": 1}}) as stand:
+        for number in range(10, 19):
+            await stand.send(f"+551199999{number:04d}")
+        assert not stand.sandbox._tries

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
@@ -62,4 +63,15 @@ def test_says_what_to_do_when_it_can_not_be_used(tmp_path: Path) -> None:
     file.write_text("in the way")
     advice = "make it a directory this user can write to"
     with pytest.raises(Misconfigured, match=advice), hold(file / "session"):
+        pass
+
+
+def test_a_full_disk_does_not_keep_it_from_being_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with hold(tmp_path), pytest.raises(Held, match="another process"), hold(tmp_path):
         pass

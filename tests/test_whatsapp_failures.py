@@ -55,6 +55,12 @@ JOB_ERRORS: list[tuple[str, type[JobError], ErrorType]] = [
         ErrorType.UNKNOWN_OUTCOME,
     ),
     ("failed to send message node: broken pipe", InDoubt, ErrorType.UNKNOWN_OUTCOME),
+    (
+        "failed to send message node: failed to write msg: failed to write frame: "
+        "use of closed network connection",
+        InDoubt,
+        ErrorType.UNKNOWN_OUTCOME,
+    ),
     ("something nobody has ever seen", InDoubt, ErrorType.UNKNOWN_OUTCOME),
     ("", InDoubt, ErrorType.UNKNOWN_OUTCOME),
 ]
@@ -63,8 +69,12 @@ OFFLINE = [
     LOOKUP + "websocket not connected",
     "failed to get device list: failed to send usync query: websocket not connected",
     "failed to send message node: websocket not connected",
+    "failed to send message node: frame socket is closed",
+    "failed to send message node: failed to write msg: failed to write frame: failed to flush: "
+    "write tcp 127.0.0.1:1->127.0.0.1:2: write: connection reset by peer",
     "client is nil",
     "the store doesn't contain a device JID",
+    "failed to get device list: unknown user server ''",
 ]
 
 

@@ -91,6 +91,33 @@ def test_sends_a_plain_conversation_whatever_the_text_looks_like(native: Native)
     assert accepted.own_users == {"111"}
 
 
+def test_devices_are_known_by_their_numbers(native: Native) -> None:
+    asked: list[Any] = []
+
+    def get_user_devices(person: Any) -> list[Any]:
+        asked.append((person.User, person.Server))
+        return [SimpleNamespace(Device=0), SimpleNamespace(Device=12)]
+
+    native.inner.get_user_devices = get_user_devices
+
+    assert native.client.devices_of("106784516117871@lid") == {0, 12}
+    assert asked == [("106784516117871", "lid")]
+
+
+def test_a_client_that_showed_codes_is_not_forgotten_before_it_is_logged_in(native: Native) -> None:
+    calls: list[str] = []
+    native.inner.stop = lambda: calls.append("stop")
+    native.inner.disconnect = lambda: calls.append("disconnect")
+
+    native.client.stop()
+    native.client._code_shown("2@code")
+    native.client.stop()
+    native.happens("ConnectedEv", status=True)
+    native.client.stop()
+
+    assert calls == ["stop", "disconnect", "stop"]
+
+
 def test_our_own_users_are_known_from_the_login(native: Native) -> None:
     me = SimpleNamespace(JID=SimpleNamespace(User="1555"), LID=SimpleNamespace(User="222"))
     native.inner.me = me
@@ -104,12 +131,15 @@ def test_our_own_users_are_known_from_the_login(native: Native) -> None:
 def test_failures_keep_the_library_s_words_and_nothing_else(native: Native) -> None:
     native.inner.send_message = raises("server returned error 500")
     native.inner.PairPhone = raises("no")
+    native.inner.get_user_devices = raises("unknown")
     native.inner.connect = raises("failed to dial")
 
     with pytest.raises(NativeError, match=r"^server returned error 500$"):
         native.client.send_text("1", "x")
     with pytest.raises(NativeError, match=r"^no$"):
         native.client.pair_phone("1")
+    with pytest.raises(NativeError, match=r"^unknown$"):
+        native.client.devices_of("1@lid")
     with pytest.raises(NativeError, match=r"^failed to dial$"):
         native.client.connect()
 

@@ -165,6 +165,24 @@ async def test_an_ok_although_the_phone_got_nothing_is_no_success() -> None:
     assert phone.flushed == 1
 
 
+@pytest.mark.parametrize("devices", [frozenset({0, 12}), None])
+async def test_what_only_a_computer_can_read_is_in_doubt(devices: frozenset[int] | None) -> None:
+    phone = client()
+    phone.unencrypted, phone.devices = ("106784516117871@lid",), devices
+
+    with pytest.raises(InDoubt):
+        await sender().send(phone, envelope())
+
+
+async def test_what_no_device_can_read_was_surely_not_sent() -> None:
+    phone = client()
+    phone.unencrypted = ("106784516117871:12@lid", "106784516117871@lid")
+    phone.devices = frozenset({0, 12})
+
+    with pytest.raises(Transient):
+        await sender().send(phone, envelope())
+
+
 @pytest.mark.parametrize(
     "left_out",
     [

@@ -62,7 +62,7 @@ ROWS: list[tuple[WhatsAppState, int, events.Event, WhatsAppState, int, Action]] 
     (S.LOGGED_OUT, 0, events.Unreachable("x"), S.LOGGED_OUT, 1, Redial(2)),
     (S.STARTING, 0, events.Unreachable("x"), S.STARTING, 1, Redial(2)),
     (S.STARTING, 3, events.Unreachable("x"), S.STARTING, 4, Redial(16)),
-    (S.RECONNECTING, 99, events.Unreachable("x"), S.RECONNECTING, 100, Redial(120)),
+    (S.RECONNECTING, 99, events.Unreachable("x"), S.RECONNECTING, 100, Redial(60)),
     (S.ONLINE, 0, events.Unreachable("x"), S.RECONNECTING, 1, Redial(2)),
     # What WhatsApp says no to.
     (S.ONLINE, 0, events.Replaced(), S.REPLACED, 0, HangUp()),
@@ -108,7 +108,7 @@ def test_each_event_leads_to_its_state_and_its_policy(
 
 def test_every_pause_grows_and_ends_growing() -> None:
     for pause, longest in (
-        (pause_after_outage, 120),
+        (pause_after_outage, 60),
         (pause_after_round, 600),
         (pause_after_refusal, 1800),
         (login_limit, 360),

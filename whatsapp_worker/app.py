@@ -11,7 +11,7 @@ from typing import NoReturn, Protocol, TextIO
 
 from prometheus_client import CollectorRegistry
 
-from whatsapp_worker import __version__, logs
+from whatsapp_worker import __version__, failpoints, logs, tracing
 from whatsapp_worker.amqp import RabbitMQ
 from whatsapp_worker.envelope import Rules, WhatsAppEnvelope
 from whatsapp_worker.errors import PauseReason
@@ -20,9 +20,10 @@ from whatsapp_worker.pacer import TurnPacer
 from whatsapp_worker.pipeline import Pipeline
 from whatsapp_worker.retry import RetryPolicy
 from whatsapp_worker.sandbox import Sandbox
+from whatsapp_worker.service_manager import ServiceManager
 from whatsapp_worker.settings import SenderKind, Settings
 from whatsapp_worker.store import SqliteLedger
-from whatsapp_worker.web import Health, Heartbeat, Server
+from whatsapp_worker.web import Health, Heartbeat, Server, livez
 from whatsapp_worker.whatsapp import NeonizeWhatsApp, WhatsAppState
 
 log = logging.getLogger(__name__)
@@ -71,12 +72,20 @@ class Daemon:
         settings: all of them.
         abandon: ends the process at once with an exit code.
         out: the real standard output, for pairing codes.
+        manager: who started us and wants to know how we are.
     """
 
-    def __init__(self, settings: Settings, abandon: Callable[[int], NoReturn], out: TextIO) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        abandon: Callable[[int], NoReturn],
+        out: TextIO,
+        manager: ServiceManager,
+    ) -> None:
         self._settings = settings
         self._out = out
         self._abandon = abandon
+        self._manager = manager
         self._stop = asyncio.Event()
         self._exit_code = os.EX_OK
         self._services: list[asyncio.Task[None]] = []
@@ -95,7 +104,7 @@ class Daemon:
         )
         self._broker = RabbitMQ(settings, self._report, self._pacer.wake)
         self._whatsapp = self._sender()
-        self._pipeline = Pipeline(
+        pipeline = Pipeline(
             self._broker,
             self._ledger,
             self._pacer,
@@ -109,7 +118,11 @@ class Daemon:
             Rules(settings.max_message_bytes, settings.phone_check, settings.content_policy),
             (logs.observe, self._metrics.observe, self._pacer.observe),
         )
-        self._server = Server(settings.http_host, settings.http_port, self._health(), registry)
+        self._health = self._checks()
+        self._tracing = tracing.start(settings)
+        followed = self._tracing.follow(pipeline) if self._tracing else pipeline
+        self._pipeline = failpoints.arm(followed, settings.failpoint)
+        self._server = Server(settings.http_host, settings.http_port, self._health, registry)
 
     def _sender(self) -> WhatsApp:
         settings = self._settings
@@ -138,6 +151,8 @@ class Daemon:
         for warning in settings.warnings:
             log.warning("%s", warning)
         async with AsyncExitStack() as closing:
+            if self._tracing:
+                closing.push_async_callback(self._tracing.close)
             await self._ledger.open()
             closing.push_async_callback(self._ledger.close)
             await self._server.start()
@@ -153,9 +168,11 @@ class Daemon:
                         "pauses": self._stand_aside(),
                         "samples": self._sample(),
                         "heartbeat": self._heartbeat.run(),
+                        "service manager": self._manager.run(self._not_alive, self._status),
                     }.items()
                 ]
                 work = tasks.create_task(self._pipeline.run(), name="pipeline")
+                self._manager.ready()
                 await self._stop.wait()
                 await self._drain(work)
                 for service in self._services:
@@ -166,6 +183,9 @@ class Daemon:
     async def _drain(self, work: asyncio.Task[None]) -> None:
         """Take nothing more, give back what was not begun, and finish the send in flight."""
         log.info("stopping: no new messages are taken")
+        self._manager.stopping()
+        # Cancelling may take a while: nothing begins in it, and nothing that failed begins again.
+        self._pacer.report(PauseReason.DRAINING, "the worker is stopping")
         await self._broker.stop()
         self._pacer.let_go()
         _, unfinished = await asyncio.wait({work}, timeout=self._settings.drain_timeout)
@@ -231,7 +251,7 @@ class Daemon:
 
     # Health -----------------------------------------------------------------------------------
 
-    def _health(self) -> Health:
+    def _checks(self) -> Health:
         async def rabbitmq() -> str | None:
             status = self._broker.status
             return None if status.connected else status.problem or "connection closed"
@@ -263,6 +283,14 @@ class Daemon:
             draining=lambda: "stopping" if self._stop.is_set() else None,
             whatsapp_online=online if self._settings.ready_requires_whatsapp else None,
         )
+
+    def _not_alive(self) -> str | None:
+        """For systemd's watchdog: what /livez says, so that both agree on when to start over."""
+        return None if livez(self._health).healthy else "/livez says no"
+
+    def _status(self) -> str:
+        connected = "connected" if self._broker.status.connected else "not connected"
+        return f"WhatsApp {self._whatsapp.state}, RabbitMQ {connected}"
 
     def _why_not_consuming(self) -> str | None:
         paused = self._pacer.paused

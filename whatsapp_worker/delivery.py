@@ -40,6 +40,7 @@ class Delivery:
         attempt: failed attempts so far (`x-attempt`), 0 unless it is one of our own copies.
         replay: it has been in the dead-letter queue before (`x-failed-at`).
         trace_id: 32 hex digits, from `traceparent` or made here.
+        trace_parent: the publisher's `traceparent`, None when it gave no valid one.
         fingerprint: body, properties and headers as bytes: what tells it from other messages.
     """
 
@@ -55,4 +56,5 @@ class Delivery:
     attempt: int = 0
     replay: bool = False
     trace_id: str = ""
+    trace_parent: str | None = field(default=None, repr=False)
     fingerprint: bytes = field(default=b"", repr=False)

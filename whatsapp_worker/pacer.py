@@ -1,6 +1,7 @@
 """Who may send, and when: one turn at a time, some time apart, and none while paused."""
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -9,6 +10,8 @@ from time import monotonic
 from whatsapp_worker.delivery import Delivery
 from whatsapp_worker.errors import PauseReason, Throttled, Unavailable
 from whatsapp_worker.outcome import DeadLetter, Record, Retry, Sent
+
+log = logging.getLogger(__name__)
 
 JITTER = 0.3
 """The interval between two sends varies by this share, both ways (DESIGN 7)."""
@@ -139,11 +142,16 @@ class TurnPacer:
             case Retry(error=Throttled()) | DeadLetter(error=Throttled()) if record.envelope:
                 self._throttled.add(record.envelope.destination)
                 if len(self._throttled) >= THROTTLED_IN_A_ROW:
-                    self._throttled_until = self._clock() + self._throttle_pause
-                    self._throttle_pause = min(self._throttle_pause * 2, LONGEST_THROTTLE_PAUSE)
-                    self.wake()
+                    self._slow_down()
             case _:
                 pass
+
+    def _slow_down(self) -> None:
+        pause = self._throttle_pause
+        log.warning("paused (throttled) for %.0f s: WhatsApp asks to send less", pause)
+        self._throttled_until = self._clock() + pause
+        self._throttle_pause = min(pause * 2, LONGEST_THROTTLE_PAUSE)
+        self.wake()
 
     async def _wait_for(self, delivery: Delivery, earliest: Callable[[], float]) -> None:
         while True:

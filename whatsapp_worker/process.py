@@ -10,6 +10,7 @@ from typing import NoReturn, TextIO
 from whatsapp_worker import logs
 from whatsapp_worker.app import Daemon
 from whatsapp_worker.errors import Misconfigured, WorkerError
+from whatsapp_worker.service_manager import ServiceManager
 from whatsapp_worker.session_directory import Held, hold
 from whatsapp_worker.settings import Settings
 
@@ -41,7 +42,8 @@ def _run(settings: Settings, abandon: Callable[[int], NoReturn], out: TextIO) ->
     code = os.EX_SOFTWARE
     try:
         with hold(settings.whatsapp_session_path):
-            return asyncio.run(Daemon(settings, abandon, out).run())
+            manager = ServiceManager.of(os.environ)
+            return asyncio.run(Daemon(settings, abandon, out, manager).run())
     except* Held as group:
         code = _say(group, os.EX_TEMPFAIL)
     except* Misconfigured as group:

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import secrets
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -47,6 +48,9 @@ class Rule(BaseModel):
     """The account is offline: work pauses until the rules change.  For `*` only."""
     hang: bool = False
     """The send never ends, as a native call may."""
+    block: Annotated[float, Field(ge=0, le=3600)] = 0.0
+    """Seconds for which the send first blocks the event loop, as a native call that holds the GIL
+    would: no heartbeat, no answer to a probe, and no SEND_TIMEOUT until it is over."""
     refuse: bool = False
     """WhatsApp says that the recipient has no account."""
     throttle: bool = False
@@ -112,6 +116,8 @@ class Sandbox:
         rule = self._rules.get(destination) or self._rules.get(EVERYONE) or Rule()
         if not self.online:
             raise Unavailable(PauseReason.WHATSAPP, "the sandbox is offline")
+        if rule.block:  # Even a sleep of no time gives up the processor.
+            time.sleep(rule.block)  # noqa: ASYNC251  Blocking is what it is for.
         try:
             async with asyncio.timeout(self._send_timeout):
                 await asyncio.sleep(math.inf if rule.hang else rule.latency)
@@ -122,13 +128,20 @@ class Sandbox:
             raise Refused(ErrorType.NOT_ON_WHATSAPP, "the destination has no WhatsApp account")
         if rule.throttle:
             raise Throttled(ErrorType.THROTTLED, "WhatsApp asks for fewer messages")
-        self._tries[destination] += 1
-        if self._tries[destination] <= rule.fail:
+        number = self._try(destination, rule)
+        if number <= rule.fail:
             raise Transient(ErrorType.SERVER_ERROR, "the sandbox fails this send, as told")
         whatsapp_id = self._keep(envelope)
-        if self._tries[destination] <= rule.fail + rule.doubt:
+        if number <= rule.fail + rule.doubt:
             raise InDoubt("the sandbox gives no answer to this send, as told")
         return whatsapp_id
+
+    def _try(self, destination: str, rule: Rule) -> int:
+        """Return which try this is; not counted, and so not kept, where no rule asks for it."""
+        if not rule.fail and not rule.doubt:
+            return 1
+        self._tries[destination] += 1
+        return self._tries[destination]
 
     def _keep(self, envelope: WhatsAppEnvelope) -> str:
         whatsapp_id = "SANDBOX" + secrets.token_hex(8).upper()

@@ -4,7 +4,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from whatsapp_worker.errors import Misconfigured, WorkerError
@@ -42,8 +42,9 @@ def hold(directory: Path) -> Iterator[None]:
                 f"WHATSAPP_SESSION_PATH {directory} is in use by {holder or 'another process'}: "
                 "stop that one first, or give this one a directory of its own"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        with suppress(OSError):  # On a full disk the lock holds as well, without our name.
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -15,7 +15,9 @@ from whatsapp_worker.delivery import Delivery, Receipt
 from whatsapp_worker.errors import ErrorType, Invalid, Refused, Transient
 from whatsapp_worker.outcome import DeadLetter, Job, Reject, Retry
 from whatsapp_worker.ports import Broker
+from whatsapp_worker.settings import Settings
 from whatsapp_worker.settings.values import read_ladder
+from whatsapp_worker.tracing.steps import NotingBroker
 
 JOB = Job("ab" * 32, first_seen=1.0)
 PROBLEM = Transient(ErrorType.NETWORK, "no way through")
@@ -61,10 +63,17 @@ async def rabbitmq(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
         yield Bench(run.broker, publish, run.broker.stop)
 
 
+@asynccontextmanager
+async def noted(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    async with fake(request) as bench:
+        settings = Settings(retry_delays=read_ladder("1s"))
+        yield replace(bench, broker=NotingBroker(bench.broker, settings))
+
+
 Make = Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[Bench]]
 
 
-@pytest.fixture(params=[fake, pytest.param(rabbitmq, marks=pytest.mark.integration)])
+@pytest.fixture(params=[fake, noted, pytest.param(rabbitmq, marks=pytest.mark.integration)])
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     make: Make = request.param
     async with make(request) as bench:

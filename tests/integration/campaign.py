@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
@@ -45,6 +46,10 @@ GO_ARGUMENTS: dict[str, Any] = {
 """Seed 003: the Go worker's work queue is classic, durable, with these arguments alone."""
 KINDS = pytest.mark.parametrize("kind", ["quorum", "classic"])
 
+TICKS = 25
+"""How often a second a steady stream of messages publishes some."""
+MANY, LOOK_SECONDS = 500, 0.2
+"""From so many messages on, seconds between two looks at them: looking costs the worker its CPU."""
 WINDOW = 100
 """Publishes that wait for their confirms together."""
 
@@ -75,6 +80,22 @@ class Publisher:
                     while waiting and not channel.is_closed:
                         now, waiting = waiting[:window], waiting[window:]
                         await self._publish_together(channel, now)
+                    continue
+            await asyncio.sleep(0.05)  # Nobody tells us when a broker is back.
+
+    async def pour(self, planned: Iterator[Planned], rate: float, until: asyncio.Event) -> None:
+        """Publish so many a second until told to stop; connect again as often as that takes."""
+        together = max(1, round(rate / TICKS))
+        pause = together / rate
+        clock = asyncio.get_running_loop().time
+        while not until.is_set():
+            with suppress(aio_pika.exceptions.AMQPError, OSError, RuntimeError):
+                async with self._channel() as channel:
+                    due = clock()
+                    while not until.is_set() and not channel.is_closed:
+                        await self._publish_together(channel, list(islice(planned, together)))
+                        due = max(due + pause, clock())  # What an outage held up is not made up.
+                        await asyncio.sleep(due - clock())
                     continue
             await asyncio.sleep(0.05)  # Nobody tells us when a broker is back.
 
@@ -198,6 +219,11 @@ class Rules:
         self._rules |= rules
         self._write()
 
+    def drop(self, destinations: Sequence[str]) -> None:
+        """Forget the rules for these; the file follows with the next change."""
+        for destination in destinations:
+            self._rules.pop(destination, None)
+
     def _write(self) -> None:
         draft = self._path.with_suffix(".draft")
         draft.write_text(json.dumps({**self._rules, "*": self._everyone}))
@@ -255,7 +281,7 @@ async def nothing_waits(
         assert states <= {"SENT", "DEAD"}, states
         return True
 
-    await eventually(so, "nothing waits", within)
+    await eventually(so, "nothing waits", within, LOOK_SECONDS)
 
 
 async def dead_letters(amqp_url: str, printed: Path) -> list[Entry]:
@@ -295,7 +321,7 @@ async def sent(daemon: RunningDaemon, count: int, within: float = 30.0) -> None:
         assert daemon.outbox.read_bytes().count(b"\n") >= count
         return True
 
-    await eventually(enough, f"{count} sent", within)
+    await eventually(enough, f"{count} sent", within, 0.02 if count < MANY else LOOK_SECONDS)
 
 
 def seeded() -> Random:

@@ -1,6 +1,8 @@
 """A door between the worker and RabbitMQ, which a test opens, shuts and slams."""
 
 import asyncio
+import socket
+import struct
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -20,9 +22,15 @@ class Way(Enum):
     OPEN = auto()  # RabbitMQ answers.
     DEAF = auto()  # Whoever is through hears RabbitMQ, and what he says is lost on the way.
     MUTE = auto()  # RabbitMQ hears whoever is through, and what it says is lost on the way.
+    HOLE = auto()  # Nothing passes.  It arrives when the way is open again, as TCP sends it anew.
+    HOLE_TO_BROKER = auto()  # The same for what the worker says alone.
+    HOLE_TO_WORKER = auto()  # The same for what RabbitMQ says alone.
 
 
-LETS_STAY = frozenset({Way.OPEN, Way.DEAF, Way.MUTE})
+HOLES = frozenset({Way.HOLE, Way.HOLE_TO_BROKER, Way.HOLE_TO_WORKER})
+LETS_STAY = frozenset({Way.OPEN, Way.DEAF, Way.MUTE}) | HOLES
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER of no time: the kernel answers with RST instead of FIN."""
 
 
 @dataclass(slots=True)
@@ -33,18 +41,23 @@ class Gate:
         target: RabbitMQ's port.
         port: its own.
         came: how many connections were taken.
+        delay: seconds that every piece of data takes longer, in each direction.
     """
 
     target: int
     port: int = field(default_factory=lambda: free_ports(1)[0])
     came: int = 0
+    delay: float = 0.0
     _way: Way = Way.SHUT
     _server: asyncio.Server | None = None
     _through: set[StreamWriter] = field(default_factory=set)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def set(self, way: Way) -> None:
         """Change it; who is through already is thrown out, unless the new way lets him stay."""
         self._way = way
+        self._changed.set()
+        self._changed = asyncio.Event()
         if way not in LETS_STAY:
             for writer in self._through:
                 writer.transport.abort()
@@ -55,6 +68,13 @@ class Gate:
         if way is not Way.SHUT and not self._server:
             self._server = await asyncio.start_server(self._enter, "127.0.0.1", self.port)
 
+    def reset(self) -> None:
+        """Cut every connection with a TCP reset; whoever comes next is led through as before."""
+        for writer in list(self._through):
+            link: socket.socket = writer.get_extra_info("socket")
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            writer.transport.abort()
+
     async def _enter(self, reader: StreamReader, writer: StreamWriter) -> None:
         self.came += 1
         self._through.add(writer)
@@ -63,7 +83,7 @@ class Gate:
                 await reader.readexactly(len(PROTOCOL_HEADER))
             elif self._way is Way.SILENT:
                 await reader.read()
-            elif self._way is Way.OPEN:
+            elif self._way is Way.OPEN or self._way in HOLES:
                 await self._lead(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # Whoever came has gone.
@@ -76,15 +96,20 @@ class Gate:
         self._through.add(questions)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._pump(reader, questions, lost_in=Way.DEAF))
-                tasks.create_task(self._pump(answers, writer, lost_in=Way.MUTE))
+                tasks.create_task(self._pump(reader, questions, Way.DEAF, Way.HOLE_TO_BROKER))
+                tasks.create_task(self._pump(answers, writer, Way.MUTE, Way.HOLE_TO_WORKER))
         finally:
             self._through.discard(questions)
             questions.transport.abort()
 
-    async def _pump(self, source: StreamReader, sink: StreamWriter, lost_in: Way) -> None:
+    async def _pump(
+        self, source: StreamReader, sink: StreamWriter, lost_in: Way, held_in: Way
+    ) -> None:
         with suppress(ConnectionError):
             while data := await source.read(65536):
+                await asyncio.sleep(self.delay)
+                while self._way in (Way.HOLE, held_in):
+                    await self._changed.wait()
                 if self._way is not lost_in:
                     sink.write(data)
                     await sink.drain()

@@ -12,9 +12,8 @@ from pamqp.commands import Basic
 
 from tests.support.amqp import SOMEBODY
 from tests.support.poison import RawProperties, flagged, short
+from tests.support.privacy import TOKEN
 
-TOKEN = "tok-"
-"""Begins every text of the tests, followed by hexadecimal digits: nothing else may show it."""
 PERSISTENT = b"\x02"
 
 
@@ -31,6 +30,7 @@ class Planned:
         message_id, content_type, content_encoding: AMQP properties; "" for none.
         key: the name by which its job is known to the ledger; "" for none.
         retries: how often it has to fail before it comes to its fate.
+        raw: AMQP properties as bytes, in place of those above; b"" to make them of those.
     """
 
     kind: str
@@ -43,6 +43,7 @@ class Planned:
     content_encoding: str = ""
     key: str = ""
     retries: int = 0
+    raw: bytes = field(default=b"", repr=False)
 
     @property
     def sendable(self) -> bool:
@@ -51,6 +52,8 @@ class Planned:
 
     def properties(self) -> Basic.Properties:
         """AMQP properties, written by hand: aiormq would add a message id where there is none."""
+        if self.raw:
+            return RawProperties(self.raw)
         given = {
             "content_type": self.content_type,
             "content_encoding": self.content_encoding,
@@ -80,6 +83,7 @@ class Planner:
     random: Random
     rules: dict[str, dict[str, object]] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=count)
+    _ruled_numbers: Iterator[int] = field(default_factory=lambda: count(1_000_000))
 
     def good(self, **given: Any) -> Planned:
         """A message with an AMQP message id that is to be sent."""
@@ -185,7 +189,7 @@ class Planner:
         return planned
 
     def _ruled(self, rule: dict[str, object], **given: Any) -> Planned:
-        destination = f"+1555{len(self.rules) + 1_000_000:07d}"
+        destination = f"+1555{next(self._ruled_numbers):07d}"
         self.rules[destination] = rule
         return replace(self.good(destination=destination), **given)
 

@@ -84,12 +84,25 @@ class Reckoning:
 
     def excused(self, possible: Iterable[Planned], kept: LedgerFile) -> bool:
         """Whether each surplus belongs to a job of which a send was in doubt; says which not."""
-        named = {each.text: each.ledger_key(kept.secret) for each in possible if each.key}
-        unexcused = {text for text in self.surplus if named.get(text) not in kept.doubtful}
-        keyless = sum(self.surplus[text] for text in unexcused if text not in named)
-        assert unexcused <= {text for text in self.surplus if text not in named}
-        assert keyless <= len(kept.doubtful - set(named.values()))
+        assert self.unexplained(possible, kept) == Counter()
         return True
+
+    def unexplained(self, possible: Iterable[Planned], kept: LedgerFile) -> Counter[str]:
+        """D: the surplus of jobs of which no send was in doubt.
+
+        Of keyless jobs nothing tells which row is whose, so as many are excused as are in doubt.
+        """
+        named = {each.text: each.ledger_key(kept.secret) for each in possible if each.key}
+        doubts = len(kept.doubtful - set(named.values()))
+        found: Counter[str] = Counter()
+        for text, times in self.surplus.items():
+            if text in named:
+                excused = times if named[text] in kept.doubtful else 0
+            else:
+                excused = min(times, doubts)
+                doubts -= excused
+            found[text] = times - excused
+        return +found
 
 
 def reckon(

@@ -19,6 +19,7 @@ from tests.integration.amqp_support import (
 )
 from tests.support.amqp import connect, envelope
 from whatsapp_worker.amqp.dead_letters import DeadLetters, Entry, Replayed
+from whatsapp_worker.demo.find import Node
 from whatsapp_worker.errors import ErrorType, Invalid, Misconfigured, Refused, Unavailable
 from whatsapp_worker.outcome import DeadLetter, Reject
 
@@ -181,3 +182,22 @@ async def test_an_envelope_survives_the_round_trip_byte_for_byte(amqp_url: str) 
     await filled(amqp_url, body)
     await replayed(DeadLetters(settings_for(amqp_url)), body)
     assert [message.body for message in await taken(amqp_url, WORK)] == [body]
+
+
+async def test_a_queue_that_was_full_takes_letters_again_when_its_limit_is_taken_away(
+    amqp_url: str, vhost: str, broker_node: Node
+) -> None:
+    """RabbitMQ would go on refusing the channel that it has refused once."""
+    letter = DeadLetter(JOB, Refused(ErrorType.NOT_ON_WHATSAPP, "not on WhatsApp"), 1)
+    limit = ("^whatsapp", '{"max-length": 1, "overflow": "reject-publish"}', "--apply-to", "queues")
+    async with running(settings_for(amqp_url)) as run, connect(amqp_url) as client:
+        await asyncio.to_thread(broker_node.ctl, "set_policy", "-p", vhost, "full", *limit)
+        await client.publish(b"1")
+        delivery = await run.next()
+        await run.broker.dead_letter(delivery, letter)
+        await run.broker.dead_letter(delivery, letter)  # A quorum queue takes one too many.
+        with pytest.raises(Unavailable, match="full"):
+            await run.broker.dead_letter(delivery, letter)
+        await asyncio.to_thread(broker_node.ctl, "clear_policy", "-p", vhost, "full")
+        await run.broker.dead_letter(delivery, letter)
+        await run.broker.ack(delivery)

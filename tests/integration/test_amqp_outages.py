@@ -19,7 +19,7 @@ from tests.integration.amqp_support import (
 )
 from tests.support.amqp import connect
 from tests.support.eventually import eventually
-from whatsapp_worker.amqp import session
+from whatsapp_worker.amqp import session, supervisor
 from whatsapp_worker.amqp.checkup import checkup
 from whatsapp_worker.amqp.outbound import publishing
 from whatsapp_worker.demo.find import Node
@@ -130,8 +130,7 @@ async def test_a_missing_virtual_host_is_said(amqp_url: str) -> None:
 async def test_no_broker_is_one_line_and_not_one_per_try(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "FIRST_DELAY", 0.001)
-    monkeypatch.setattr(session, "LONGEST_DELAY", 0.001)
+    monkeypatch.setattr(supervisor, "FIRST_DELAY", 0.001)
     tries = []
     dial = session.dial
 

@@ -59,7 +59,7 @@ async def test_without_rabbitmq_it_lives_and_waits_and_then_works(
     planner = Planner(seeded())
     async with worker(through, tmp_path, daemon_output) as daemon:
         await daemon.live()
-        await eventually(lambda: "nothing answers at" in daemon.printed)
+        await daemon.says("nothing answers at")
         assert await daemon.status("/livez", 200)
         assert await daemon.status("/readyz", 503)
         code, health = await daemon.get("/healthz")
@@ -85,6 +85,7 @@ async def test_an_outage_is_told_once_when_it_begins_and_once_when_it_ends(
         assert "paused (publisher)" not in daemon.printed
         await door.set(Way.OPEN)
         await daemon.ready()
+        await daemon.says(WORKS)
         assert daemon.printed.count(WORKS) == 1
         assert daemon.printed.count('"level": "WARNING", "logger": "whatsapp_worker.amqp') == 1
         assert await daemon.stop() == 0
@@ -140,9 +141,33 @@ async def test_it_stops_in_time_when_rabbitmq_went_away(
     rules.set()
     async with worker(amqp_url, tmp_path, daemon_output, SANDBOX_RULES=rules.setting) as daemon:
         await daemon.ready()
-        await eventually(lambda: "it was sent before" in daemon.printed, "the ack is made up for")
+        await daemon.says("it was sent before")
         assert await daemon.stop() == 0
         assert texts_of(daemon) == [good.text]
+
+
+@pytest.mark.parametrize("way", [Way.SHUT, Way.HOLE])
+async def test_it_stops_in_time_with_a_retry_that_can_not_be_published_and_begins_nothing(
+    way: Way, door: Gate, through: str, amqp_url: str, tmp_path: Path, daemon_output: Path
+) -> None:
+    planner = Planner(seeded())
+    rules = Rules(tmp_path / "rules.json")
+    rules.set(latency=1, fail=1)
+    settings = {"SANDBOX_RULES": rules.setting, "WHATSAPP_PREFETCH_COUNT": "3"}
+    await door.set(Way.OPEN)
+    async with worker(through, tmp_path, daemon_output, **settings) as daemon:
+        await daemon.ready()
+        publisher = Publisher(amqp_url)
+        await publisher.publish([planner.good(), planner.good(), planner.good()])
+        await eventually(lambda: _states(tmp_path) == {"SENDING"}, "a send has begun")
+        await door.set(way)
+        await _stops_in_time(daemon)
+        assert _states(tmp_path) == {"FAILED"}
+    rules.set()
+    async with worker(amqp_url, tmp_path, daemon_output, **settings) as daemon:
+        await sent(daemon, 3)
+        assert await daemon.stop() == 0
+        assert sorted(texts_of(daemon)) == sorted(each.text for each in publisher.confirmed)
 
 
 async def _stops_in_time(daemon: RunningDaemon) -> None:

@@ -64,6 +64,10 @@ class RunningDaemon:
                 return float(value)
         return 0.0
 
+    async def says(self, words: str, within: float = 30.0) -> None:
+        """Return when it has printed `words`; a job's line comes after what it tells of."""
+        await eventually(lambda: words in self.printed, f"{words!r} is printed", within)
+
     async def reaches(self, sample: str, value: float, within: float = 30.0) -> None:
         """Return when a sample of /metrics is at least `value`."""
 

@@ -10,7 +10,10 @@ POLL_SECONDS = 0.02
 
 
 async def eventually(
-    ask: Callable[[], object], what: str = "the fact waited for", within: float = 10.0
+    ask: Callable[[], object],
+    what: str = "the fact waited for",
+    within: float = 10.0,
+    every: float = POLL_SECONDS,
 ) -> Any:
     """Ask until the answer is true, and return it.
 
@@ -18,6 +21,7 @@ async def eventually(
         ask: a function or coroutine function; an AssertionError of it counts as "not yet".
         what: describes the fact, for the failure.
         within: seconds.
+        every: seconds between two questions.
 
     Raises:
         AssertionError: it did not become true in time; says what the last answer was.
@@ -34,4 +38,4 @@ async def eventually(
             answer = failure
         if monotonic() > deadline:
             raise AssertionError(f"not within {within:g} s: {what}; last answer: {answer!r}")
-        await sleep(POLL_SECONDS)
+        await sleep(every)

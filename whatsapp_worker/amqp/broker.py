@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pamqp.commands import Basic
 
 from whatsapp_worker.amqp import copies
-from whatsapp_worker.amqp.depths import Depths
+from whatsapp_worker.amqp.depths import Depths, Monitor
 from whatsapp_worker.amqp.feed import Feed, own
 from whatsapp_worker.amqp.publisher import Publisher, Undeliverable
 from whatsapp_worker.delivery import Delivery
@@ -19,8 +19,8 @@ from whatsapp_worker.outcome import DeadLetter, Reject, Retry
 if TYPE_CHECKING:
     from whatsapp_worker.settings import Settings
 
-CLOSE_SECONDS = 12.0
-"""Both connections are closed side by side: a channel and its connection take 5 s each at most."""
+CLOSE_SECONDS = 8.0
+"""Both connections are closed side by side: a channel and its connection take 3 s each at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,7 @@ class RabbitMQ:
 
     async def stop(self) -> None:
         """Take no more deliveries, ever: `deliveries` ends.  What is held can be settled."""
+        self._publisher.hurry()
         await self._feed.stop()
 
     async def close(self) -> None:
@@ -148,8 +149,10 @@ class RabbitMQ:
         receipt = own(delivery)
         if receipt.lost:
             return
-        if self._keeps_rejected and reject.error.error_type is not ErrorType.KEY_CONFLICT:
+        keeper = self._keeper_of_rejected
+        if keeper and reject.error.error_type is not ErrorType.KEY_CONFLICT:
             await receipt.session.reject(receipt)
+            keeper.letter_left()
             return
         queue = self._settings.whatsapp_queue_name
         await self._to_dead_letters(
@@ -199,8 +202,11 @@ class RabbitMQ:
             if self._feed.monitor:
                 self._feed.monitor.dead_letters_refused(error.text)
             raise Unavailable(PauseReason.DEAD_LETTERS, error.text) from error
+        if self._feed.monitor:
+            self._feed.monitor.letter_kept()
 
     @property
-    def _keeps_rejected(self) -> bool:
+    def _keeper_of_rejected(self) -> Monitor | None:
+        """Who watches whether RabbitMQ keeps what is rejected; None where that is not certain."""
         found, monitor = self._feed.found, self._feed.monitor
-        return bool(found and found.ours and monitor and monitor.dead_letters_safe)
+        return monitor if found and found.ours and monitor and monitor.moves_rejected else None

@@ -5,7 +5,6 @@ a second copy at once, and a foreign `user_id` is refused with 406 (all measured
 """
 
 from datetime import UTC, datetime
-from secrets import token_hex
 
 from pamqp.commands import Basic
 
@@ -15,6 +14,7 @@ from whatsapp_worker.amqp.incoming import (
     JOB_KEY,
     TRACE_PARENT,
     Origin,
+    made_trace_parent,
     timestamp_of,
     trace_parent,
 )
@@ -86,7 +86,7 @@ def replay_copy(origin: Origin, job_key: str | None, failed_at: str) -> Basic.Pr
 def traced(copy: Basic.Properties, trace_id: str) -> Basic.Properties:
     """Let a copy go on under the trace its delivery was logged under, if it came with none."""
     headers = dict(copy.headers or {})
-    headers.setdefault(TRACE_PARENT, f"00-{trace_id}-{token_hex(8)}-00")
+    headers.setdefault(TRACE_PARENT, made_trace_parent(trace_id))
     copy.headers = headers
     return copy
 
@@ -115,6 +115,7 @@ def _copy(origin: Origin, headers: Headers) -> Basic.Properties:
     parent = trace_parent((given.headers or {}).get(TRACE_PARENT))
     return Basic.Properties(
         content_type=given.content_type,
+        content_encoding=given.content_encoding,
         correlation_id=given.correlation_id,
         message_id=given.message_id,
         message_type=given.message_type,

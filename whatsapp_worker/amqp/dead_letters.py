@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 CONNECTION = "whatsapp-worker dlq"
 MOST_ENTRIES = 65535
 """How many can be looked at in one go: AMQP counts what a consumer holds in 16 bits."""
+MOST_CHARACTERS = copies.MAX_DETAIL_BYTES
+"""What is read of a header: ours are not longer, and anybody may publish to this queue."""
 SILENCE_SECONDS = 5.0
 """So long without a message, and the rest is held by somebody else who is looking."""
 
@@ -200,7 +202,8 @@ class DeadLetters:
         if error_type is None:
             try:
                 decode(delivery, self._rules)
-                detail = f"RabbitMQ moved it here ({death.get('reason', 'reason unknown')})"
+                reason = _text(death, "reason") or "reason unknown"
+                detail = f"RabbitMQ moved it here ({reason})"[:MOST_CHARACTERS]
             except Invalid as error:
                 error_type, detail = str(error.error_type), error.detail
         return Entry(
@@ -260,12 +263,12 @@ def _first_death(headers: dict[str, Any]) -> dict[str, Any]:
 
 def _text(table: dict[str, Any], name: str) -> str | None:
     value = table.get(name)
-    return value if isinstance(value, str) else None
+    return value[:MOST_CHARACTERS] if isinstance(value, str) else None
 
 
 def _number(table: dict[str, Any], name: str) -> int:
     value = table.get(name)
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def _time(value: object) -> str | None:

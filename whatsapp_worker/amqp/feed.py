@@ -15,11 +15,11 @@ from whatsapp_worker.amqp.session import (
     CALL_SECONDS,
     LIBRARY_ERRORS,
     SLOW_DELAY,
-    Supervisor,
     Trouble,
     at_most,
     said,
 )
+from whatsapp_worker.amqp.supervisor import Supervisor
 from whatsapp_worker.amqp.topology import Found, Topology
 from whatsapp_worker.delivery import Delivery
 from whatsapp_worker.errors import PauseReason

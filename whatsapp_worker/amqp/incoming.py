@@ -56,6 +56,8 @@ def delivery_of(message: "DeliveredMessage", receipt: Receipt, max_attempts: int
     headers = _table(properties.headers)
     own = headers if origin.exchange == "" else {}
     delivery = message.delivery
+    parent = trace_parent(headers.get(TRACE_PARENT))
+    trace = trace_id(parent) or token_hex(16)
     return Delivery(
         body=message.body,
         receipt=receipt,
@@ -68,7 +70,8 @@ def delivery_of(message: "DeliveredMessage", receipt: Receipt, max_attempts: int
         job_key=_job_key(own.get(JOB_KEY)),
         attempt=_attempt(own.get(ATTEMPT), max_attempts),
         replay=FAILED_AT in own,
-        trace_id=trace_id(headers.get(TRACE_PARENT)) or token_hex(16),
+        trace_id=trace,
+        trace_parent=None if parent == made_trace_parent(trace) else parent,
         fingerprint=_fingerprint(message.body, properties, headers),
     )
 
@@ -90,6 +93,14 @@ def trace_id(value: object) -> str | None:
     """Return the trace id of a `traceparent` header, None when there is no valid one."""
     text = trace_parent(value)
     return text[3:35] if text else None
+
+
+def made_trace_parent(trace_id: str) -> str:
+    """Make the `traceparent` of a copy whose message came without one.
+
+    It names no span that exists, and its span id says so: it is the beginning of the trace id.
+    """
+    return f"00-{trace_id}-{trace_id[:16]}-00"
 
 
 def _table(headers: Any) -> dict[str, Any]:

@@ -1,14 +1,23 @@
 """Publishing copies: confirmed by RabbitMQ, never lost on the way, or Unavailable."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import DeliveryError, PublishError
 from pamqp.commands import Basic
 
-from whatsapp_worker.amqp.session import LIBRARY_ERRORS, Supervisor, Trouble, at_most, end, said
+from whatsapp_worker.amqp.session import (
+    LIBRARY_ERRORS,
+    Trouble,
+    at_most,
+    end,
+    hang_up,
+    said,
+)
+from whatsapp_worker.amqp.supervisor import Supervisor
 from whatsapp_worker.errors import PauseReason, Unavailable
 
 if TYPE_CHECKING:
@@ -17,6 +26,9 @@ if TYPE_CHECKING:
 PUBLISH_SECONDS = 10.0
 """Without a confirm after this long the connection is given up: during a memory or disk alarm
 RabbitMQ simply stops reading from it, and no client library says so (measured)."""
+HURRY_SECONDS = 3.0
+"""The same while the worker stops: the ledger knows which copy is missing, and the next start
+makes it (DESIGN 6)."""
 NOWHERE = "whatsapp-worker.probe"
 """A queue name that does not exist: a confirmed publish to it shows that publishing works."""
 
@@ -57,11 +69,22 @@ class Publisher:
         self._channel: AbstractChannel | None = None
         self._standing = asyncio.Event()
         self._given_up: asyncio.Future[str] | None = None
+        self._worn: AbstractChannel | None = None
+        self._hurry = False
+        self._waiting: set[asyncio.Timeout] = set()
         self.problem: str | None = None
 
     async def run(self) -> NoReturn:
         """Keep the connection standing until cancelled."""
         await self._supervisor.run()
+
+    def hurry(self) -> None:
+        """From now on wait for HURRY_SECONDS at most, and so with what waits already."""
+        self._hurry = True
+        latest = asyncio.get_running_loop().time() + HURRY_SECONDS
+        for limit in self._waiting:
+            if not limit.expired():
+                limit.reschedule(min(latest, limit.when() or latest))
 
     async def publish(self, queue: str, body: bytes, properties: Basic.Properties) -> None:
         """Publish to a queue through the default exchange; return after RabbitMQ's confirm.
@@ -73,34 +96,64 @@ class Publisher:
             Unavailable: there is no connection, or no confirm in time; it may have arrived.
         """
         try:
-            async with at_most(PUBLISH_SECONDS), self._one_at_a_time:
+            async with self._patience(), self._one_at_a_time:
                 await self._standing.wait()
                 channel = self._channel
                 if channel is None:
                     raise ConnectionResetError("the connection was lost")
-                await send(channel, queue, body, properties)
+                try:
+                    await send(channel, queue, body, properties)
+                except Undeliverable:
+                    await self._renew(channel)
+                    raise
         except LIBRARY_ERRORS as error:
             if isinstance(error, TimeoutError):
                 self._give_up()
             why = self.problem or f"RabbitMQ did not confirm a copy ({type(error).__name__})"
             raise Unavailable(PauseReason.PUBLISHER, why) from error
 
+    @asynccontextmanager
+    async def _patience(self) -> AsyncIterator[None]:
+        async with at_most(HURRY_SECONDS if self._hurry else PUBLISH_SECONDS) as limit:
+            self._waiting.add(limit)
+            try:
+                yield
+            finally:
+                self._waiting.discard(limit)
+
     async def _work(self, connection: AbstractConnection, works: Callable[[], None]) -> NoReturn:
         self._given_up = asyncio.get_running_loop().create_future()
+        while True:
+            channel = await self._open(connection)
+            self._channel = channel
+            self._standing.set()
+            works()
+            try:
+                trouble = await end(connection, channel, self._given_up)
+            finally:
+                self._channel = None
+                self._standing.clear()
+            if channel is not self._worn:
+                raise trouble
+
+    async def _open(self, connection: AbstractConnection) -> AbstractChannel:
         try:
             async with at_most(PUBLISH_SECONDS):
                 channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
                 await channel.basic_publish(b"", routing_key=NOWHERE, properties=Basic.Properties())
         except LIBRARY_ERRORS as error:
             raise _trouble(error) from error
-        self._channel = channel
-        self._standing.set()
-        works()
-        try:
-            raise await end(connection, channel, self._given_up)
-        finally:
-            self._channel = None
-            self._standing.clear()
+        return channel
+
+    async def _renew(self, channel: AbstractChannel) -> None:
+        """Go on with another channel after a refusal.
+
+        RabbitMQ does not tell a channel that was refused for want of room when the limit is gone,
+        and would refuse it for ever (measured on 3.10.8: a policy that was cleared).
+        """
+        self._worn = channel
+        self._standing.clear()
+        await hang_up(channel)
 
     def _give_up(self) -> None:
         if self._given_up and not self._given_up.done():

@@ -1,4 +1,4 @@
-"""One connection to RabbitMQ, kept standing: dial, work, explain what went wrong, try again.
+"""One connection to RabbitMQ: dial, ask, hang up, and explain what went wrong.
 
 aio-pika opens the connection; on it we use the channels of its lower half, aiormq.  aio-pika's own
 upper half fails us twice: `connect_robust` turns into a zombie when a queue is re-declared with
@@ -9,13 +9,11 @@ leave such a message unsettled for ever.
 
 import asyncio
 import logging
-import random
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from time import monotonic
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from aio_pika.abc import UnderlayConnection
 from aiormq.abc import AbstractChannel, AbstractConnection
@@ -41,15 +39,10 @@ CONNECT_SECONDS = 10.0
 """A peer that accepts and stays silent would otherwise hang the worker for ever (measured)."""
 CALL_SECONDS = 10.0
 """How long one question to RabbitMQ may take."""
-CLOSE_SECONDS = 5.0
-"""How long a polite goodbye may take (DESIGN 10)."""
-FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
-"""Seconds between two tries, growing from the first to the longest."""
+CLOSE_SECONDS = 3.0
+"""How long a polite goodbye may take: with a cancel that hangs (DESIGN 10) still below 10 s."""
 SLOW_DELAY = 30.0
 """Seconds between tries that only a person can make succeed, such as a wrong password."""
-RECONNECT_DELAY, STOOD, MOST_DOUBLINGS = 0.05, 0.5, 6.0
-"""The delay after a connection that worked, which each such loss doubles; every STOOD seconds that
-one works take one doubling back."""
 
 
 class Trouble(Exception):
@@ -76,7 +69,7 @@ LIBRARY_ERRORS = (AMQPError, PAMQPException, OSError, RuntimeError, ValueError, 
 
 
 @asynccontextmanager
-async def at_most(seconds: float) -> AsyncIterator[None]:
+async def at_most(seconds: float) -> AsyncIterator[asyncio.Timeout]:
     """Bound calls into aiormq, and keep its failures inside `LIBRARY_ERRORS`.
 
     aiormq confuses two things when a connection ends: pending calls end with a CancelledError
@@ -91,8 +84,8 @@ async def at_most(seconds: float) -> AsyncIterator[None]:
         return task is not None and task.cancelling() > before
 
     try:
-        async with asyncio.timeout(seconds):
-            yield
+        async with asyncio.timeout(seconds) as limit:
+            yield limit
     except asyncio.CancelledError:
         if cancelled():
             raise
@@ -149,16 +142,35 @@ async def connected(settings: "Settings", name: str) -> AsyncIterator[AbstractCo
         await hang_up(connection)
 
 
-@asynccontextmanager
-async def throw_away(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
-    """Open a channel for one question: a refusal (403, 404, 406) closes the channel it came on."""
-    async with at_most(CALL_SECONDS):
-        channel = await connection.channel(publisher_confirms=False)
-        try:
-            yield channel
-        finally:
-            if not channel.is_closed:
-                await channel.close(ConnectionClosed(0, "done"))
+class Questions:
+    """Asks RabbitMQ one thing at a time, on a channel of its own until an answer is no.
+
+    A refusal (403, 404, 406) closes the channel it came on; whoever asks next gets a new one.
+
+    Args:
+        connection: an open one.
+    """
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self._connection = connection
+        self._spare: AbstractChannel | None = None
+
+    @asynccontextmanager
+    async def ask(self) -> AsyncIterator[AbstractChannel]:
+        """A channel for one question."""
+        async with at_most(CALL_SECONDS):
+            channel, self._spare = self._spare, None
+            if channel is None or channel.is_closed:
+                channel = await self._connection.channel(publisher_confirms=False)
+            answered = False
+            try:
+                yield channel
+                answered = self._spare is None
+            finally:
+                if answered:
+                    self._spare = channel
+                elif not channel.is_closed:
+                    await channel.close(ConnectionClosed(0, "done"))
 
 
 async def end(
@@ -219,73 +231,3 @@ def _explain_cause(cause: BaseException, address: str) -> Trouble:
             return Trouble(f"TLS with RabbitMQ at {address} failed: {said(cause)}", SLOW_DELAY)
         case _:
             return Trouble(f"the connection to RabbitMQ at {address} failed: {said(cause)}")
-
-
-class Supervisor:
-    """Keeps one connection standing and works on it, until cancelled.
-
-    Args:
-        settings: where RabbitMQ is.
-        name: what the management page shows the connection as.
-        work: uses the connection until that has ended, and then raises Trouble; calls the function
-            it is given as soon as everything works.
-        told: hears of each change: a sentence when it stops working, None when it works again.
-    """
-
-    def __init__(
-        self,
-        settings: "Settings",
-        name: str,
-        work: Callable[[AbstractConnection, Callable[[], None]], Awaitable[NoReturn]],
-        told: Callable[[str | None], None],
-    ) -> None:
-        self._settings = settings
-        self._name = name
-        self._work = work
-        self._told = told
-        self._said: str | None = ""
-        self._tries = 0.0
-        self._works_since: float | None = None
-
-    async def run(self) -> NoReturn:
-        """Dial, work, and start over; never ends by itself."""
-        while True:
-            self._works_since = None
-            try:
-                async with connected(self._settings, self._name) as connection:
-                    await self._use(connection)
-            except Trouble as trouble:
-                self._tell(trouble.text)
-                await asyncio.sleep(self._delay(trouble))
-
-    async def _use(self, connection: AbstractConnection) -> None:
-        try:
-            await self._work(connection, self._works)
-        except Trouble as trouble:
-            self._tell(trouble.text)  # At once: hanging up may take seconds during an alarm.
-            raise
-
-    def _works(self) -> None:
-        self._works_since = monotonic()
-        self._tell(None)
-
-    def _tell(self, text: str | None) -> None:
-        if text == self._said:
-            return  # Once per change, not once per try.
-        self._said = text
-        self._told(text)
-
-    def _delay(self, trouble: Trouble) -> float:
-        """Decide how long to wait: longer from try to try, hardly at all after a sound connection.
-
-        A connection that works and soon ends, over and over, has to slow down as well.
-        """
-        if trouble.retry_after is not None:
-            return trouble.retry_after
-        first = FIRST_DELAY
-        if self._works_since is not None:
-            first = RECONNECT_DELAY
-            self._tries = max(0.0, self._tries - (monotonic() - self._works_since) / STOOD)
-        most = min(LONGEST_DELAY, first * 2**self._tries)
-        self._tries = min(MOST_DOUBLINGS, self._tries + 1)
-        return random.uniform(most / 2, most)  # noqa: S311  Jitter against stampedes, no secret.

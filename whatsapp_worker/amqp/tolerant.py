@@ -36,6 +36,8 @@ def repaired(properties: commands.Basic.Properties) -> tuple[str, ...]:
 
 def _short_str(value: bytes) -> tuple[int, str]:
     """Read the short string of a method frame, such as a routing key, which publishers choose."""
+    if not value:
+        raise ValueError("no short string")  # As pamqp: aiormq expects nothing else.
     end = 1 + value[0]
     return end, value[1:end].decode("utf-8", "backslashreplace")
 

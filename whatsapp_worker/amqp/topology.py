@@ -14,7 +14,7 @@ from aiormq.exceptions import (
     ChannelPreconditionFailed,
 )
 
-from whatsapp_worker.amqp.session import LIBRARY_ERRORS, SLOW_DELAY, Trouble, said, throw_away
+from whatsapp_worker.amqp.session import LIBRARY_ERRORS, SLOW_DELAY, Questions, Trouble, said
 
 if TYPE_CHECKING:
     from whatsapp_worker.settings import Settings
@@ -98,7 +98,6 @@ def retry_arguments(settings: "Settings", seconds: float) -> Arguments:
 DEAD_ARGUMENTS: Arguments = {"x-queue-type": "quorum", "x-delivery-limit": DEAD_DELIVERY_LIMIT}
 
 
-@dataclass(frozen=True, slots=True)
 class Topology:
     """Asks and makes, on one connection.
 
@@ -107,8 +106,10 @@ class Topology:
         settings: names, and whether exchange and work queue are ours to make.
     """
 
-    connection: AbstractConnection
-    settings: "Settings"
+    def __init__(self, connection: AbstractConnection, settings: "Settings") -> None:
+        self.connection = connection
+        self.settings = settings
+        self._questions = Questions(connection)
 
     async def establish(self) -> Found:
         """Make or verify everything; what messages are to fall into comes first.
@@ -123,6 +124,9 @@ class Topology:
             found = await self._work_queue(found)
             return await self._binding(found)
         except LIBRARY_ERRORS as error:
+            if self.connection.is_closed:
+                text = "the connection to RabbitMQ was lost while the queues were set up"
+                raise Trouble(text) from error
             raise Trouble(f"RabbitMQ refused to set up the queues: {said(error)}") from error
 
     async def count(self, queue: str) -> Count:
@@ -131,7 +135,7 @@ class Topology:
         Raises:
             ChannelNotFoundEntity: it does not exist.
         """
-        async with throw_away(self.connection) as channel:
+        async with self._questions.ask() as channel:
             ok = await channel.queue_declare(queue, passive=True)
         return Count(ok.message_count or 0, ok.consumer_count or 0)
 
@@ -154,8 +158,11 @@ class Topology:
             count = await self._harmless(queue, error)
         except ChannelAccessRefused as error:
             raise _not_ours("dead-letter queue", queue, error) from error
-        async with throw_away(self.connection) as channel:
-            await channel.queue_bind(queue, exchange, queue)
+        try:
+            async with self._questions.ask() as channel:
+                await channel.queue_bind(queue, exchange, queue)
+        except ChannelAccessRefused as error:
+            raise _not_ours("binding of the dead-letter queue", queue, error) from error
         return count
 
     async def ladder(self) -> None:
@@ -209,7 +216,7 @@ class Topology:
         if not self._may_make:
             return found
         try:
-            async with throw_away(self.connection) as channel:
+            async with self._questions.ask() as channel:
                 await channel.queue_bind(
                     settings.whatsapp_queue_name,
                     settings.whatsapp_exchange,
@@ -224,13 +231,13 @@ class Topology:
         return self.settings.whatsapp_topology == "declare"
 
     async def _declare_exchange(self, name: str) -> None:
-        async with throw_away(self.connection) as channel:
+        async with self._questions.ask() as channel:
             await channel.exchange_declare(name, exchange_type="direct", durable=True)
 
     async def verify_exchange(self, name: str) -> None:
         """Look for an exchange; raises Trouble when it does not exist."""
         try:
-            async with throw_away(self.connection) as channel:
+            async with self._questions.ask() as channel:
                 await channel.exchange_declare(name, passive=True)
         except ChannelNotFoundEntity as error:
             raise _waiting("exchange", name) from error
@@ -243,7 +250,7 @@ class Topology:
 
     async def declare(self, queue: str, arguments: Arguments) -> Count:
         """Declare a durable queue; raises ChannelPreconditionFailed when it stands otherwise."""
-        async with throw_away(self.connection) as channel:
+        async with self._questions.ask() as channel:
             ok = await channel.queue_declare(queue, durable=True, arguments=arguments)
         return Count(ok.message_count or 0, ok.consumer_count or 0)
 

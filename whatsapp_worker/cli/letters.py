@@ -2,17 +2,21 @@
 
 import json
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from whatsapp_worker.cli.console import visible
+from whatsapp_worker.masking import mask
 
 if TYPE_CHECKING:
     from whatsapp_worker.amqp.dead_letters import Entry
 
-PIPE_WIDTH = 1000
+PIPE_WIDTH = 4000
+CELL_WIDTH = 255
+"""Characters in a cell of the table, two columns wide at most: a row stays a line in a pipe."""
 HIDDEN = "hidden, --reveal shows it"
 FACTS = (
     "position",
@@ -30,31 +34,38 @@ FACTS = (
 )
 
 
-def summary(entry: "Entry") -> dict[str, Any]:
-    """All that is known of a dead letter except its contents."""
-    return {fact: getattr(entry, fact) for fact in FACTS}
+def summary(entry: "Entry", *, reveal: bool = False) -> dict[str, Any]:
+    """All that is known of a dead letter except its contents; numbers masked unless revealed.
+
+    Publishers choose the message id and may make it of a number, and any header may hold one.
+    """
+    facts = {fact: getattr(entry, fact) for fact in FACTS}
+    if reveal:
+        return facts
+    return {fact: mask(value) if isinstance(value, str) else value for fact, value in facts.items()}
 
 
 def details(entry: "Entry", *, reveal: bool) -> dict[str, Any]:
     """All of a dead letter; the destination masked and the text hidden unless revealed."""
     body = entry.body.decode(errors="backslashreplace")
-    return {**summary(entry), **({"body": body} if reveal else _discreet(entry.body))}
+    contents = {"body": body} if reveal else _discreet(entry.body)
+    return {**summary(entry, reveal=reveal), **contents}
 
 
 def print_table(entries: "list[Entry]") -> None:
     """Print one line for each."""
     table = Table("#", "Failed at", "Reason", "Tries", "Key", "Message id", "Why", box=None)
-    for entry in entries:
+    for facts in map(summary, entries):
         cells = (
-            entry.position,
-            entry.failed_at or "unknown",
-            entry.error_type or "unknown",
-            entry.attempts,
-            (entry.job_key or "-")[:12],
-            entry.message_id or "-",
-            entry.error_detail or "",
+            facts["position"],
+            facts["failed_at"] or "unknown",
+            facts["error_type"] or "unknown",
+            facts["attempts"],
+            (facts["job_key"] or "-")[:12],
+            facts["message_id"] or "-",
+            facts["error_detail"] or "",
         )
-        table.add_row(*(Text(visible(str(cell))) for cell in cells))
+        table.add_row(*(Text(_cut(visible(str(cell)))) for cell in cells))
     # A pipe has no width to fit into: lines stay whole there, so that grep sees all of them.
     console = Console()
     (console if console.is_terminal else Console(width=PIPE_WIDTH)).print(table)
@@ -85,8 +96,16 @@ def _discreet(body: bytes) -> dict[str, Any]:
     }
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= CELL_WIDTH else f"{text[: CELL_WIDTH - 3]}..."
+
+
 def _short(user_id: object) -> str:
-    return user_id if isinstance(user_id, str) and len(user_id) <= 36 else "no UUID"
+    """Whose it is; what is no UUID may be a number or a text."""
+    try:
+        return str(UUID(user_id)) if isinstance(user_id, str) else "no UUID"
+    except ValueError:
+        return "no UUID"
 
 
 def _masked(destination: str) -> str:

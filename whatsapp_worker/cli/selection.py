@@ -79,8 +79,8 @@ def reason(text: str) -> str:
 
 def age(text: str) -> float:
     """Read a duration, as an option's parser."""
-    units = {"d": 24 * 3600.0}
+    number, unit = text.strip()[:-1], text.strip()[-1:]
     try:
-        return float(text[:-1]) * units[text[-1]] if text[-1:] in units else read_seconds(text)
+        return read_seconds(f"{number}h") * 24 if unit in {"d", "D"} else read_seconds(text)
     except ValueError:
         raise typer.BadParameter('must be like "90s", "10m", "2h" or "3d"') from None

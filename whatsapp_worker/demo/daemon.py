@@ -62,6 +62,11 @@ class Daemon:
         return self._process.pid
 
     @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    @property
     def printed(self) -> str:
         """All it printed so far."""
         return self.output.read_text(errors="replace")

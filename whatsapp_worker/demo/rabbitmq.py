@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import IO, Self
@@ -24,6 +24,8 @@ from whatsapp_worker.demo.login import Login
 DEBIAN_SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 """Debian's own scripts; those in /usr/sbin switch user and ignore the environment (measured)."""
 
+OURS_TO_CHOOSE = range(20_000, 32_000)
+"""Ports that no kernel hands out, and above those of well-known services."""
 START_SECONDS = 120.0
 """Measured: 5 to 8 s when idle; the rest is for a machine that is busy with something else."""
 STOP_SECONDS = 30.0
@@ -243,7 +245,18 @@ def wait_for_login(login: Login, alive: Callable[[], bool]) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on, all different."""
+    """Ports of 127.0.0.1 that nobody listens on, all different.
+
+    Not those that the kernel hands out (Linux: from 32768 on): between this look and their use it
+    would give them to any connection that somebody makes.
+    """
     with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        sockets = [held.enter_context(_listening()) for _ in range(count)]
         return [int(each.getsockname()[1]) for each in sockets]
+
+
+def _listening() -> socket.socket:
+    for _ in range(1000):
+        with suppress(OSError):
+            return socket.create_server(("127.0.0.1", secrets.choice(OURS_TO_CHOOSE)))
+    raise OSError("no free port of 127.0.0.1 was found")

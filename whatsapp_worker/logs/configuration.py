@@ -19,6 +19,8 @@ LIBRARY_LEVELS = {
     "aiohttp": logging.WARNING,
     "asyncio": logging.WARNING,
     "neonize": logging.WARNING,
+    "opentelemetry": logging.ERROR,  # While a collector is away it would say every attempt.
+    "urllib3": logging.WARNING,
     "whatsmeow": logging.WARNING,
     "Whatsmeow": logging.WARNING,
 }

@@ -5,6 +5,7 @@ from whatsapp_worker.settings.model import Settings
 from whatsapp_worker.settings.sources import Gathered, gather, load_settings
 from whatsapp_worker.settings.values import (
     Environment,
+    Failpoint,
     LogLevel,
     OnUnknown,
     QrMode,
@@ -15,6 +16,7 @@ from whatsapp_worker.settings.values import (
 
 __all__ = [
     "Environment",
+    "Failpoint",
     "Gathered",
     "LogLevel",
     "OnUnknown",

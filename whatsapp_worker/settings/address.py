@@ -1,8 +1,31 @@
 """The address of RabbitMQ: taken apart, put together, and shown without its secrets."""
 
+import re
 from dataclasses import dataclass, field
-from typing import Self
+from ipaddress import ip_address
+from typing import Annotated, Self
 from urllib.parse import quote, unquote, urlsplit
+
+from pydantic import AfterValidator
+
+
+def check_host(name: str) -> str:
+    """Check the name of a host, or its IP address; a port does not belong to it.
+
+    Raises:
+        ValueError: no host can have it.
+    """
+    try:
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+            ip_address(name)
+    except ValueError:
+        raise ValueError(
+            "must be a host name (letters, digits, dots, hyphens) or an IP address, without port"
+        ) from None
+    return name
+
+
+Host = Annotated[str, AfterValidator(check_host)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +65,15 @@ class Address:
             ) from None
         if parts.scheme not in {"amqp", "amqps"}:
             raise ValueError("must begin with amqp:// or amqps://")
+        if "@" in parts.path + parts.query:
+            # Behind a password such as "1/x" or "/x" the rest would be shown as the virtual host.
+            raise ValueError(
+                "has an @ behind the host: in user and password write / as %2F and ? as %3F, in a "
+                "virtual host @ as %40"
+            )
         if not parts.hostname or any(letter.isspace() for letter in url):
             raise ValueError("must name a host and hold no blanks")
+        check_host(parts.hostname)
         tls = parts.scheme == "amqps"
         return cls(
             tls=tls,

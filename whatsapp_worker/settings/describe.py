@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,7 +10,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from whatsapp_worker.settings.model import Settings
-from whatsapp_worker.settings.values import Rung, write_seconds
+from whatsapp_worker.settings.values import Rung, choices, write_seconds
 
 # Each group begins at the named field.
 GROUPS = {
@@ -20,6 +19,7 @@ GROUPS = {
     "max_message_bytes": "Messages and failures",
     "whatsapp_sender": "WhatsApp",
     "http_host": "Health, logs, stopping",
+    "failpoint": "Tests of crashes",
 }
 
 
@@ -85,8 +85,8 @@ def _default(field: FieldInfo) -> str:
 
 def _kind(field: FieldInfo) -> str:
     kind: Any = field.annotation
-    if isinstance(kind, type) and issubclass(kind, StrEnum):
-        return "one of " + ", ".join(kind)
+    if every := choices(kind):
+        return "one of " + ", ".join(every)
     if kind is bool:
         return "true or false"
     if kind is int:

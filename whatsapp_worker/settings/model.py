@@ -5,7 +5,6 @@
 """
 
 import ssl
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,9 +14,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from whatsapp_worker.content import ContentPolicy
 from whatsapp_worker.phone import PhoneCheck
 from whatsapp_worker.settings import rules, tls
-from whatsapp_worker.settings.address import Address
+from whatsapp_worker.settings.address import Address, Host
 from whatsapp_worker.settings.values import (
     Environment,
+    Failpoint,
     Ladder,
     LogLevel,
     OnUnknown,
@@ -26,6 +26,7 @@ from whatsapp_worker.settings.values import (
     Seconds,
     SenderKind,
     Topology,
+    choices,
     read_ladder,
 )
 
@@ -57,7 +58,7 @@ class Settings(BaseSettings):
     )
     rabbitmq_user: str = Field("woragis", min_length=1, description="User name")
     rabbitmq_password: SecretStr = Field(SecretStr("woragis"), description="Password")
-    rabbitmq_host: str = Field("rabbitmq", min_length=1, description="Host name or IP address")
+    rabbitmq_host: Host = Field("rabbitmq", min_length=1, description="Host name or IP address")
     rabbitmq_tls: bool = Field(False, description="Connect with TLS (`amqps`)")
     rabbitmq_port: int = Field(
         default_factory=_port,
@@ -191,6 +192,13 @@ class Settings(BaseSettings):
     log_to_file: bool = Field(False, description="Write logs to a file as well")
     log_dir: Path = Field(Path("logs"), description="Directory of that file")
 
+    # Tests of crashes (DESIGN 6)
+    failpoint: Failpoint | None = Field(
+        None,
+        description="Where the worker kills itself by SIGKILL (`ENV=production` refuses it): "
+        + ", ".join(f"`{each}`" for each in Failpoint),
+    )
+
     notes: tuple[str, ...] = Field(default=(), exclude=True, repr=False)
 
     @classmethod
@@ -260,12 +268,9 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _ignore_case_of_choices(cls, given: object, info: ValidationInfo) -> object:
-        kind = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(given, str) and isinstance(kind, type) and issubclass(kind, StrEnum):
-            return next(
-                (each for each in kind if each.casefold() == given.strip().casefold()), given
-            )
-        return given
+        text = rules.text(given).strip().casefold() if isinstance(given, str) else None
+        every = choices(cls.model_fields[str(info.field_name)].annotation)
+        return next((each for each in every if each.casefold() == text), given)
 
     @field_validator("whatsapp_queue_name")
     @classmethod

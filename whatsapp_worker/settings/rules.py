@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from whatsapp_worker.errors import Misconfigured
-from whatsapp_worker.settings.values import SenderKind, write_seconds
+from whatsapp_worker.settings.values import Environment, SenderKind, write_seconds
 
 if TYPE_CHECKING:
     from whatsapp_worker.settings.model import Settings
@@ -18,6 +18,17 @@ LIBRARY_LIMIT = 75.0
 SHORTEST_SEND_TIMEOUT = 80.0
 PARTS = ("rabbitmq_user", "rabbitmq_password", "rabbitmq_host", "rabbitmq_port", "rabbitmq_vhost")
 FILES = ("rabbitmq_ca_file", "rabbitmq_cert_file", "rabbitmq_key_file")
+
+
+def text(given: str) -> str:
+    """Check what every setting needs to be passed on, whatever it is for.
+
+    Raises:
+        ValueError: it holds what no file, no address and no log line can.
+    """
+    if "\0" in given or any("\ud800" <= letter <= "\udfff" for letter in given):
+        raise ValueError("must be UTF-8 text without NUL characters")
+    return given
 
 
 def amqp_name(name: str, room: int) -> str:
@@ -66,6 +77,8 @@ def proxy(url: str) -> str:
 def errors(settings: "Settings") -> Iterator[str]:
     """What can not work, one line each: the setting's name, the rule, the fix."""
     yield from _tls_errors(settings)
+    if settings.failpoint is not None and settings.env is Environment.PRODUCTION:
+        yield "FAILPOINT: kills the worker on purpose, never with ENV=production; remove it"
     if settings.whatsapp_sender is SenderKind.NEONIZE:
         if settings.send_timeout < SHORTEST_SEND_TIMEOUT:
             yield (
@@ -113,6 +126,8 @@ def warnings(settings: "Settings") -> Iterator[str]:
     given = [name for name in PARTS if name in settings.model_fields_set]
     if settings.rabbitmq_url is not None and given:
         yield f"{_names(given)}: not used, because RABBITMQ_URL is set"
+    if settings.failpoint is not None:
+        yield f"FAILPOINT: is {settings.failpoint}, so the worker kills itself when it gets there"
     if settings.whatsapp_sender is SenderKind.SANDBOX:
         yield "WHATSAPP_SENDER: is sandbox, so nothing is sent to anybody"
         return

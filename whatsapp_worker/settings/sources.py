@@ -103,6 +103,8 @@ def _take(setting: Description, layer: Mapping[str, str], origin: str, gathered:
             )
         except UnicodeDecodeError:
             gathered.problems.append(f"{name_file}: is not UTF-8 text; write the bare value to it")
+        except ValueError:  # A NUL, which only .env can hold.
+            gathered.problems.append(f"{name_file}: is no path; write the path of a file")
     return bool(value or path)
 
 

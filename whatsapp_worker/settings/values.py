@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import BeforeValidator
 
@@ -53,6 +53,44 @@ class LogLevel(StrEnum):
     INFO = "INFO"
     WARNING = "WARNING"
     ERROR = "ERROR"
+
+
+class Failpoint(StrEnum):
+    """A crash window of DESIGN 6, by what is done when it begins; see failpoints.py."""
+
+    DELIVERED = "delivered"
+    """Claimed, before SENDING is committed."""
+    SENDING = "sending"
+    """SENDING is committed, and nothing has left yet."""
+    TAKEN = "taken"
+    """WhatsApp took it, before SENT is committed."""
+    SENT = "sent"
+    """SENT is committed, before the ack."""
+    ACKED = "acked"
+    """The ack of a message that was sent is written."""
+    FAILING = "failing"
+    """The send has failed, before FAILED is committed."""
+    FAILED = "failed"
+    """FAILED is committed, before a copy is published."""
+    COPIED = "copied"
+    """The retry copy is confirmed, before RETRY is committed."""
+    RETRIED = "retried"
+    """RETRY is committed, before the ack."""
+    DEAD_LETTERED = "dead_lettered"
+    """The dead letter is confirmed, before DEAD is committed."""
+    DEAD = "dead"
+    """DEAD is committed, before the ack."""
+    REJECTING = "rejecting"
+    """No job can be made of it, before it is rejected."""
+    REJECTED = "rejected"
+    """It is rejected."""
+
+
+def choices(annotation: object) -> tuple[StrEnum, ...]:
+    """Return the values of a setting that is one of few, or unset; nothing for other kinds."""
+    kinds = (annotation, *get_args(annotation))
+    enums = (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, StrEnum))
+    return tuple(next(enums, ()))
 
 
 UNITS = {"h": 3600_000, "m": 60_000, "s": 1_000, "ms": 1}  # Milliseconds, the largest first.

@@ -59,6 +59,13 @@ class Row:
 
 _COLUMNS = ", ".join(Row.__dataclass_fields__)
 _PUT = f"INSERT OR REPLACE INTO jobs ({_COLUMNS}) VALUES ({', '.join('?' * 12)})"  # noqa: S608  Our own column names.
+_PROBE = """
+    BEGIN IMMEDIATE;
+    INSERT OR REPLACE INTO jobs (key, print, keyless, state, attempt, unknown_count, first_seen,
+        updated_at, due_at) VALUES ('probe', '', 0, 'NEW', 0, 0, 0, 0, 0);
+    DELETE FROM jobs WHERE key = 'probe';
+    COMMIT;
+"""
 _SELECT = f"SELECT {_COLUMNS} FROM jobs "  # noqa: S608  As above.
 
 
@@ -68,8 +75,10 @@ class Database:
     WAL with synchronous=FULL: what was committed survives a power cut (DESIGN 6, W10).
     """
 
-    def __init__(self, connection: aiosqlite.Connection, secret: bytes) -> None:
+    def __init__(self, connection: aiosqlite.Connection, secret: bytes, path: Path) -> None:
         self._connection = connection
+        self._path = path
+        self._identity = _identity(path)
         self.secret = secret
 
     @classmethod
@@ -88,10 +97,10 @@ class Database:
             await connection.execute("PRAGMA synchronous = FULL")
             await _migrate(connection)
             ((secret,),) = await connection.execute_fetchall("SELECT value FROM secret")
+            return cls(connection, secret, path)
         except BaseException:
             await connection.close()
             raise
-        return cls(connection, secret)
 
     async def close(self) -> None:
         """Close the file."""
@@ -112,8 +121,38 @@ class Database:
         await self._connection.execute("UPDATE jobs SET keyless = FALSE WHERE key = ?", (key,))
 
     async def probe(self) -> None:
-        """Write without changing anything: finds a disk that is full or read-only."""
-        await self._connection.execute("UPDATE secret SET value = value")
+        """Write as a job does and take it back: finds a disk that is full or read-only.
+
+        An update that changes nothing would not do: SQLite writes nothing then (measured).
+        """
+        await self._connection.executescript(_PROBE)
+
+    async def check(self) -> None:
+        """Look at every page: a damaged one would else hold up the first job that needs it."""
+        ((said,),) = await self._connection.execute_fetchall("PRAGMA quick_check(1)")
+        if said != "ok":
+            raise sqlite3.DatabaseError("database disk image is malformed")
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the open file still is the one of its name.
+
+        SQLite works on with a file that was deleted or replaced, and the next start would know
+        nothing of what is written to it.
+        """
+        try:
+            return _identity(self._path) == self._identity
+        except FileNotFoundError:
+            return False
+
+    async def copy_to(self, path: Path) -> None:
+        """Write all that is committed into a new file; durable when this returns."""
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            await self._connection.execute("VACUUM INTO ?", (str(path),))
+            os.fsync(file)
+        finally:
+            os.close(file)
 
     async def newest(self, count: int) -> list[Row]:
         """Read the jobs that changed last, the oldest of them first."""
@@ -137,6 +176,11 @@ class Database:
     async def _fetch(self, sql: str, values: tuple[object, ...]) -> list[Row]:
         rows = await self._connection.execute_fetchall(sql, values)
         return [Row(row[0], row[1], bool(row[2]), *row[3:]) for row in rows]
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 async def _migrate(connection: aiosqlite.Connection) -> None:

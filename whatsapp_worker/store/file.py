@@ -1,6 +1,7 @@
 """The ledger's file as something that can fail for a while, and come back by itself."""
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -9,6 +10,8 @@ from typing import TypeVar
 
 from whatsapp_worker.errors import Misconfigured, PauseReason, Unavailable
 from whatsapp_worker.store.database import Database
+
+log = logging.getLogger(__name__)
 
 RETRY_AFTER = 1.0
 """Seconds between two tries to use a file that could not be used."""
@@ -35,12 +38,12 @@ class LedgerFile:
         """Open the file and do a first piece of work; raises Misconfigured if that fails."""
         try:
             self._database = await Database.open(self._path)
-            return await first(self._database)
+            done = await first(self._database)
+            await self._database.check()
         except (sqlite3.Error, OSError) as error:
-            raise Misconfigured(
-                f"the ledger {self._path} can not be used ({error}): see that its directory is "
-                "writable and not full, or move a damaged file away"
-            ) from None
+            await self.close()
+            raise Misconfigured(self._sentence(error)) from None
+        return done
 
     async def close(self) -> None:
         """Close the file."""
@@ -58,6 +61,8 @@ class LedgerFile:
         """Do some work with the database; raises Unavailable if that fails."""
         database = self.usable()
         try:
+            if not database.in_place:
+                raise FileNotFoundError("its file was deleted or replaced")
             return await work(database)
         except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: closed by `mend`.
             self._fault(error)
@@ -78,16 +83,49 @@ class LedgerFile:
         while self.problem is not None:
             await asyncio.sleep(RETRY_AFTER)
             try:
-                await self.close()
-                await self.open(Database.probe)
-            except (sqlite3.Error, Misconfigured) as error:
+                await self._reopen()
+            except (sqlite3.Error, OSError, Misconfigured) as error:
                 self._fault(error)
             else:
                 self.problem = None
                 self._report(PauseReason.LEDGER, None)
         self._broken.clear()
 
+    async def _reopen(self) -> None:
+        """Open the file anew; one that was deleted or replaced comes back with all it held."""
+        database = self._database
+        gone = database is not None and not database.in_place
+        copy = await self._saved(database) if database is not None and gone else None
+        await self.close()
+        if gone:
+            _put_in_place(copy, self._path)
+        await self.open(Database.probe)
+
+    async def _saved(self, database: Database) -> Path | None:
+        copy = self._path.with_suffix(".copy")
+        try:
+            await database.copy_to(copy)
+        except sqlite3.OperationalError:  # A full disk, perhaps: that passes.
+            raise
+        except sqlite3.DatabaseError:  # It was damaged, and moved away for that.
+            return None
+        return copy
+
     def _fault(self, error: Exception) -> None:
-        self.problem = f"the ledger can not be used: {error}"
+        self.problem = str(error) if isinstance(error, Misconfigured) else self._sentence(error)
         self._report(PauseReason.LEDGER, self.problem)
         self._broken.set()
+
+    def _sentence(self, error: Exception) -> str:
+        return (
+            f"the ledger {self._path} can not be used ({error}): see that its directory is "
+            "writable and not full, or move a damaged file away"
+        )
+
+
+def _put_in_place(copy: Path | None, path: Path) -> None:
+    for kind in ("-wal", "-shm"):  # Of the old file: SQLite would mix them into the new one.
+        Path(f"{path}{kind}").unlink(missing_ok=True)
+    if copy is not None:
+        copy.replace(path)
+        log.warning("the ledger was deleted or replaced: it was written anew with all it held")

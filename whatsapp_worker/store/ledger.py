@@ -89,7 +89,12 @@ class SqliteLedger:
 
     async def open(self) -> None:
         """Open the file; raises Misconfigured if it can not be used."""
-        newest = await self._file.open(lambda db: db.newest(self._keyless.reach))
+
+        async def begin(database: Database) -> list[Row]:
+            await database.probe()
+            return await database.newest(self._keyless.reach)
+
+        newest = await self._file.open(begin)
         self._keyless.inherit(
             Keyless(row.key, row.print, Receipt(), row.state) for row in newest if row.keyless
         )

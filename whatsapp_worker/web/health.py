@@ -5,6 +5,7 @@ whether jobs are being worked on.
 """
 
 import asyncio
+import faulthandler
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -16,6 +17,8 @@ RABBITMQ_TIMEOUT = 2.0
 """Seconds the check of RabbitMQ may take (seed 003)."""
 RABBITMQ_CACHE = 5.0
 """Seconds its result is used again (seed 003)."""
+STDERR = 2
+"""The file descriptor of standard error, whatever `sys.stderr` is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,10 @@ class RabbitMQCheck:
 
 
 class Heartbeat:
-    """Tells whether the event loop still gets round.
+    """Tells whether the event loop still gets round, and shows where it is when it does not.
+
+    A loop that is blocked can say nothing by itself: the stacks of all threads are written to
+    standard error then, once for each time (LOGGING.md).
 
     Args:
         interval: seconds between two beats.
@@ -161,9 +167,14 @@ class Heartbeat:
 
     async def run(self) -> None:
         """Beat until cancelled."""
-        while True:
-            self._last = self._clock()
-            await asyncio.sleep(self._interval)
+        try:
+            while True:
+                self._last = self._clock()
+                # Put off by every beat; waits in a thread of C, which needs no GIL to write.
+                faulthandler.dump_traceback_later(self._limit, file=STDERR)
+                await asyncio.sleep(self._interval)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
     def problem(self) -> str | None:
         """Return None, or for how long the loop has not got round."""

@@ -46,6 +46,16 @@ class Client(Protocol):
         Raises NativeError with the library's words, and Unbuildable when nothing was sent.
         """
 
+    def devices_of(self, person: str) -> frozenset[int]:
+        """Say which devices somebody has; right after a send, without asking WhatsApp.
+
+        Args:
+            person: the address, as the library's log names it, without a device.
+
+        Returns:
+            The numbers of the devices; the phone is 0.  Raises NativeError.
+        """
+
     def flush_log(self) -> None:
         """Wait until everything the library has logged so far went through `logging`."""
 

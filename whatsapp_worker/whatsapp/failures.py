@@ -56,8 +56,15 @@ _SENDS: tuple[tuple[str, Callable[[], JobError | Unavailable]], ...] = (
         lambda: InDoubt("the connection broke before WhatsApp acknowledged the message"),
     ),
     ("websocket not connected", lambda: _offline("not connected to WhatsApp")),
+    ("frame socket is closed", lambda: _offline("not connected to WhatsApp")),
+    # The system took no more bytes, so the last never left; of other failed writes nobody knows.
+    (
+        "failed to write frame: failed to flush: write tcp",
+        lambda: _offline("the connection broke before the message was out"),
+    ),
     ("client is nil", lambda: _offline("the WhatsApp client is not running")),
     ("the store doesn't contain a device JID", lambda: _offline("not paired with a phone")),
+    ("unknown user server ''", lambda: _offline("not paired with a phone")),
     ("rate-overlimit", lambda: _throttled("WhatsApp limits the queries of this account")),
     ("info query timed out", lambda: _unreachable("WhatsApp did not answer a query in time")),
     (

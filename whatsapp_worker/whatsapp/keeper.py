@@ -35,7 +35,7 @@ POLL_SECONDS = 5.0
 # Seconds for the native threads of a connection to end; those of a failed pairing never do.
 HANG_UP_SECONDS = 5.0
 # Each connection leaks 1.3 descriptors and 0.3 MB (measured): then a fresh process is better.
-MOST_DIALS = 50
+MOST_DIALS = 100
 
 
 class Timer(Protocol):

@@ -60,6 +60,7 @@ class NeonizeClient:
         self._proxy = neonize.ProxySettings(proxy) if proxy else None
         self._emit = emit
         self._codes = 0
+        self._logged_in = False
         self._listen()
 
     def connect(self) -> None:
@@ -70,8 +71,15 @@ class NeonizeClient:
             raise NativeError(str(error)) from None
 
     def stop(self) -> None:
-        """See `client.Client`."""
-        self._client.stop()
+        """See `client.Client`.
+
+        After the last code the Go half looks for its client, and crashes the process if it has been
+        told to forget it (measured).  So until a login it only hangs up: its thread is lost anyway.
+        """
+        if self._codes and not self._logged_in:
+            self._client.disconnect()
+        else:
+            self._client.stop()
 
     def is_connected(self) -> bool:
         """See `client.Client`."""
@@ -92,6 +100,15 @@ class NeonizeClient:
         except NeonizeError as error:
             raise NativeError(str(error)) from None
         return Accepted(str(response.ID), frozenset({response.Sender.User} | self._own_users()))
+
+    def devices_of(self, person: str) -> frozenset[int]:
+        """See `client.Client`."""
+        user, _, server = person.partition("@")
+        try:
+            devices = self._client.get_user_devices(_jid(user, server))
+        except NeonizeError as error:
+            raise NativeError(str(error)) from None
+        return frozenset(device.Device for device in devices)
 
     def flush_log(self) -> None:
         """See `client.Client`.
@@ -131,8 +148,10 @@ class NeonizeClient:
         for kind, event in _TRANSLATIONS.items():
             on(kind)(self._guarded(partial(self._translated, event)))
 
-    def _translated(self, event: Callable[[Any], events.Event], message: Any) -> None:
-        self._emit(event(message))
+    def _translated(self, translate: Callable[[Any], events.Event], message: Any) -> None:
+        event = translate(message)
+        self._logged_in = self._logged_in or isinstance(event, events.Online)
+        self._emit(event)
 
     def _guarded(self, handler: Callable[[Any], None]) -> Callable[[Any, Any], None]:
         """The library prints what its handlers raise; ours goes to the log."""
@@ -167,10 +186,8 @@ class _Seen(logging.Handler):
         self.flag.set()
 
 
-def _jid(number: str) -> Any:
-    return JID(
-        User=number, Server="s.whatsapp.net", Device=0, RawAgent=0, Integrator=0, IsEmpty=False
-    )
+def _jid(user: str, server: str = "s.whatsapp.net") -> Any:
+    return JID(User=user, Server=server, Device=0, RawAgent=0, Integrator=0, IsEmpty=False)
 
 
 def _paired(message: Any) -> events.Event:

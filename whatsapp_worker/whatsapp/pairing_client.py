@@ -118,7 +118,7 @@ async def _own_session(
         settings.model_copy(update=update),
         report=lambda _, __: None,
         on_stuck=lambda: None,  # Nothing is sent here,
-        needs_restart=lambda _: None,  # and fifty connections take longer than we wait.
+        needs_restart=lambda _: None,  # and so many connections take longer than we wait.
         out=sys.stdout,
         surroundings=surroundings,
     )

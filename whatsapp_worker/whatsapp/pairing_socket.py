@@ -47,12 +47,14 @@ async def serve(path: Path, board: Board, ask: Callable[[str | None], None]) -> 
 
 @contextmanager
 def _listening(path: Path) -> Iterator[socket.socket]:
-    path.unlink(missing_ok=True)
+    draft = path.with_suffix(".new")  # A path that is there can be connected to, by its owner only.
+    draft.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.setblocking(False)
-        listener.bind(str(path))
-        path.chmod(0o600)  # Before `listen`, so nobody can have connected earlier.
+        listener.bind(str(draft))
+        draft.chmod(0o600)
         listener.listen()
+        draft.replace(path)
         try:
             yield listener
         finally:

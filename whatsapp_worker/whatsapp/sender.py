@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from whatsapp_worker.envelope import WhatsAppEnvelope
-from whatsapp_worker.errors import ErrorType, InDoubt, Transient
+from whatsapp_worker.errors import ErrorType, InDoubt, JobError, Transient
 from whatsapp_worker.masking import mask
 from whatsapp_worker.whatsapp.client import Accepted, Client, NativeError, Unbuildable
 from whatsapp_worker.whatsapp.failures import send_failure
@@ -14,9 +14,12 @@ from whatsapp_worker.whatsapp.threads import on_thread
 
 log = logging.getLogger(__name__)
 
-# The library's line for each device it could not encrypt a message for; a phone, unlike a linked
-# computer, has no device number behind its user part (measured).
-_NOT_ENCRYPTED = re.compile(r"Failed to encrypt (?P<id>\S+) for (?P<user>\d+)@\S+: ")
+# The library's line for each device it could not encrypt a message for (measured).
+_NOT_ENCRYPTED = re.compile(
+    r"Failed to encrypt (?P<id>\S+) for (?P<user>\d+)(?::(?P<device>\d+))?@(?P<server>\S+): "
+)
+# The phone has no number in its address; linked computers do (measured).
+_PHONE = 0
 
 
 class Sender:
@@ -75,11 +78,27 @@ def _send(client: Client, number: str, text: str) -> str:
             log.exception("the WhatsApp library failed in a send")
             raise InDoubt("the WhatsApp library failed in a send") from error
         client.flush_log()
-    if failures.left_out_recipient(accepted):
-        raise Transient(
+    for person, devices in failures.left_out(accepted).items():
+        if _PHONE in devices:
+            raise _unread_on_the_phone(client, person, devices)
+    return accepted.message_id
+
+
+def _unread_on_the_phone(client: Client, person: str, left_out: set[int]) -> JobError:
+    """Say what it means that a message was not encrypted for the recipient's phone.
+
+    Mostly it was encrypted for nobody.  Else it is read on a computer, and would be read there
+    again with every retry: that is not surely unsent.
+    """
+    try:
+        nobody = client.devices_of(person) <= left_out
+    except NativeError:
+        nobody = False
+    if nobody:
+        return Transient(
             ErrorType.NO_DEVICE, "the message could not be encrypted for the destination's phone"
         )
-    return accepted.message_id
+    return InDoubt("the message was encrypted for a computer of the destination, not for the phone")
 
 
 class NotEncrypted(logging.Handler):
@@ -90,7 +109,7 @@ class NotEncrypted(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._pairs: set[tuple[str, str]] = set()
+        self._found: list[tuple[str, str, str, int]] = []
         self._logger = logging.getLogger("whatsmeow.Client")
 
     def __enter__(self) -> "NotEncrypted":
@@ -103,11 +122,16 @@ class NotEncrypted(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Note a line that says so."""
         if found := _NOT_ENCRYPTED.search(record.getMessage()):
-            self._pairs.add((found["id"], found["user"]))
+            device = int(found["device"] or _PHONE)
+            self._found.append((found["id"], found["user"], found["server"], device))
 
-    def left_out_recipient(self, accepted: Accepted) -> bool:
-        """Whether the recipient's phone got nothing; our own devices do not matter."""
-        return any(
-            message_id == accepted.message_id and user not in accepted.own_users
-            for message_id, user in self._pairs
-        )
+    def left_out(self, accepted: Accepted) -> dict[str, set[int]]:
+        """Who got a message on fewer devices than they have: address, and numbers of devices.
+
+        Devices of our own account do not matter.
+        """
+        people: dict[str, set[int]] = {}
+        for message_id, user, server, device in self._found:
+            if message_id == accepted.message_id and user not in accepted.own_users:
+                people.setdefault(f"{user}@{server}", set()).add(device)
+        return people

@@ -94,8 +94,10 @@ Step = tuple[Status, Action]
 LOGIN_LIMIT = 90.0
 # After this many limits in a row the library is given no more time: its own tries are rare by then.
 LONGEST_LOGIN = 4
-# The library's own pauses grow by 2 s without end, so after this long we do better (measured).
+# The library's own pauses grow by 2 s with every try (measured).  They are longer than ours from an
+# outage of about a quarter of an hour on, and have no end.
 RECONNECT_LIMIT = 30.0
+LONGEST_OUTAGE_PAUSE = 60.0
 # A code that has expired may linger this long before the round counts as over.
 CODE_GRACE = 15.0
 # WhatsApp's clock and ours may differ when a ban ends.
@@ -114,8 +116,8 @@ def login_limit(failures: int) -> float:
 
 
 def pause_after_outage(failures: int) -> float:
-    """Seconds before connecting anew: 2, 4, 8 ... up to two minutes."""
-    return min(2.0 * 2.0 ** min(failures, 10), 120.0)
+    """Seconds before connecting anew: 2, 4, 8 ... up to a minute."""
+    return min(2.0 * 2.0 ** min(failures, 10), LONGEST_OUTAGE_PAUSE)
 
 
 def pause_after_round(failures: int) -> float:

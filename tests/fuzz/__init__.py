@@ -1,0 +1,1 @@
+"""Hostile input of every kind that comes from outside: whatever is drawn, a rule holds."""
