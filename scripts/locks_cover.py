@@ -18,6 +18,9 @@ def main() -> int:
     needed = project["project"]["dependencies"]
     problems = missing("requirements.lock", needed)
     problems += missing("requirements-dev.lock", needed + project["dependency-groups"]["dev"])
+    lines = (ROOT / "requirements-bench.in").read_text().splitlines()
+    peers = [line for line in lines if line and not line.startswith("#")]
+    problems += missing("requirements-bench.lock", needed + peers)
     for problem in problems:
         sys.stderr.write(f"{problem}; make it again: make lock\n")
     return 1 if problems else 0

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from tests.support.logs import ENVELOPE, JOB, OUTCOMES, TRACE, logging_to, record, written
 from tests.test_health import WELL
-from tests.test_logs import ENVELOPE, JOB, OUTCOMES, TRACE, logging_to, record, written
 from whatsapp_worker import logs
 from whatsapp_worker.delivery import Delivery
 from whatsapp_worker.errors import ErrorType, Invalid, PauseReason

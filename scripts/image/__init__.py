@@ -1,0 +1,1 @@
+"""Builds the container image and proves, by running it, what its Dockerfile says."""
