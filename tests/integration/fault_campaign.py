@@ -128,11 +128,13 @@ Start = Callable[..., Campaign]
 
 async def mid_send(run: Campaign) -> None:
     """Return when a send has begun and not ended."""
+    await eventually(lambda: sends_under_way(run), "a send has begun")
 
-    def sending() -> bool:
-        return any(state == "SENDING" for state, _, _ in ledger(run.directory).jobs.values())
 
-    await eventually(sending, "a send has begun")
+def sends_under_way(run: Campaign) -> int:
+    """How many sends have begun and not ended, as the ledger tells."""
+    jobs = ledger(run.directory).jobs.values()
+    return sum(state == "SENDING" for state, _, _ in jobs)
 
 
 async def paused(daemon: RunningDaemon, times: int) -> None:

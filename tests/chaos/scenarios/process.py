@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
 from time import monotonic
 
@@ -13,7 +14,7 @@ from pydantic import SecretStr
 from tests.chaos.arena import Arena
 from tests.chaos.scenario import Kind, scenario
 from tests.integration.campaign import Watched, sent, texts_of
-from tests.integration.fault_campaign import mid_send
+from tests.integration.fault_campaign import mid_send, sends_under_way
 from tests.integration.messages import Planned, Planner
 from tests.integration.reckoning import Reckoning, ledger
 from tests.support.daemon import START_SECONDS, RunningDaemon
@@ -42,6 +43,9 @@ HEARTBEAT = 2
 FREEZES = (4 * HEARTBEAT, 20, 4 * HEARTBEAT)
 """Seconds.  40 s at the default heartbeat of 10 s are four of them; 20 s are more than /livez lets
 pass between two beats of the event loop."""
+
+TRIES_TO_HIT = 10
+"""Of a send that takes 2 s; one hits it nearly always."""
 
 BLOCKED = 40
 """Seconds for which a send blocks the event loop."""
@@ -310,11 +314,17 @@ async def _send_slowly(arena: Arena, daemon: RunningDaemon, *, mid: bool) -> Non
 
 async def _freeze(arena: Arena, daemon: Watched, seconds: float, *, mid: bool) -> int:
     """Freeze the daemon for so long; returns how often /livez answered all the same."""
+    await _stopped(daemon)
+    for _ in range(TRIES_TO_HIT):
+        if not mid or sends_under_way(arena):
+            break
+        daemon.signal(SIGCONT)  # The send that was under way had just ended.
+        await mid_send(arena)
+        await _stopped(daemon)
+    else:
+        raise AssertionError(f"{TRIES_TO_HIT} times frozen, never in mid-send")
     thaws_at = monotonic() + seconds
-    daemon.signal(SIGSTOP)
     arena.note("frozen")
-    if mid:
-        await mid_send(arena)  # Nothing changes any more: it was and is in mid-send.
     answered = 0
     while monotonic() < thaws_at:
         code, _ = await asyncio.to_thread(daemon.process.get, "/livez", 1.0)
@@ -322,6 +332,20 @@ async def _freeze(arena: Arena, daemon: Watched, seconds: float, *, mid: bool) -
     daemon.signal(SIGCONT)
     arena.note("thawed")
     return answered
+
+
+async def _stopped(daemon: Watched) -> None:
+    """Stop the daemon's process; returns when none of its threads goes on."""
+    daemon.signal(SIGSTOP)
+    threads = Path(f"/proc/{daemon.process.pid}/task")
+
+    def all_stopped() -> bool:
+        states = [(each / "stat").read_text().rpartition(")")[2].split()[0]
+                  for each in threads.iterdir()]  # fmt: skip
+        assert set(states) == {"T"}, states
+        return True
+
+    await eventually(all_stopped, "the process is stopped")
 
 
 @scenario(
