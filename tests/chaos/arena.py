@@ -221,6 +221,11 @@ class Arena(Campaign):
         await asyncio.to_thread(self.node.ctl, "import_definitions", stdin=made)
         return login.url
 
+    async def dead_lettering_tries_again(self, after: int) -> None:
+        """Have RabbitMQ's own dead-lettering try again after so many seconds, not 180."""
+        name = "dead_letter_worker_publisher_confirm_timeout"
+        await self.evaluated(f"application:set_env(rabbit, {name}, {after * 1000})")
+
     async def publish_all(self, planned: list[Planned]) -> None:
         """Publish these at full speed, their rules first."""
         self.rules.add(self.planner.rules)

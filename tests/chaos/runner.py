@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import traceback
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -98,20 +98,11 @@ class Runner:
         together = [run for run in runs if not run.scenario.alone]
         together.sort(key=lambda run: -run.scenario.seconds)  # So that none is left over alone.
         alone = [run for run in runs if run.scenario.alone]
-        async with self._shared_node() as node, asyncio.TaskGroup() as tasks:
+        async with _node() as node, asyncio.TaskGroup() as tasks:
             several = [tasks.create_task(self._one(run, node)) for run in together]
             await asyncio.gather(*several)
             singles = [await self._one(run, node) for run in alone]
         return [*(task.result() for task in several), *singles]
-
-    @asynccontextmanager
-    async def _shared_node(self) -> AsyncIterator[Node]:
-        node = new_node("chaos", print)
-        try:
-            await asyncio.to_thread(node.start)
-            yield node
-        finally:
-            await asyncio.to_thread(node.close)
 
     async def _one(self, run: Run, shared: Node) -> Result:
         async with self._places:
@@ -120,7 +111,7 @@ class Runner:
             directory = Path(tempfile.mkdtemp(prefix="chaos-"))
             printed = directory / "printed"
             printed.mkdir()
-            async with self._node(run, shared) as node:
+            async with _node() if run.scenario.own_node else nullcontext(shared) as node:
                 vhost = f"chaos-{uuid4().hex[:12]}"
                 await asyncio.to_thread(node.add_vhosts, vhost)
                 arena: Arena = Arena.prepare(
@@ -141,18 +132,6 @@ class Runner:
             self._told(result)
             return result
 
-    @asynccontextmanager
-    async def _node(self, run: Run, shared: Node) -> AsyncIterator[Node]:
-        if not run.scenario.own_node:
-            yield shared
-            return
-        node = new_node("chaos", print)
-        try:
-            await asyncio.to_thread(node.start)
-            yield node
-        finally:
-            await asyncio.to_thread(node.close)
-
     async def _fight(self, run: Run, arena: Arena) -> list[str]:
         limit = LIMIT * run.scenario.seconds + LIMIT_SECONDS
         try:
@@ -163,6 +142,16 @@ class Runner:
             said = f"{type(error).__name__}: {error}".splitlines() or [""]
             return [said[0][:400]]
         return []
+
+
+@asynccontextmanager
+async def _node() -> AsyncIterator[Node]:
+    node = new_node("chaos", print)
+    try:
+        await asyncio.to_thread(node.start)
+        yield node
+    finally:
+        await asyncio.to_thread(node.close)
 
 
 def _judge(arena: Arena, *, timed: bool) -> list[str]:

@@ -20,7 +20,7 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
-from aiormq.exceptions import PublishError
+from aiormq.exceptions import ChannelPreconditionFailed, PublishError
 from pamqp.commands import Basic
 from pydantic import SecretStr
 
@@ -263,6 +263,24 @@ async def prepare(amqp_url: str, kind: str) -> None:
     if kind == "classic":
         async with connect(amqp_url) as client:
             await declare_as_go_worker(client)
+
+
+async def make_anew(arguments: Mapping[str, Any], client: Client) -> None:
+    """Delete the work queue, and be faster than the worker in making it again, with these."""
+
+    async def faster() -> bool:
+        try:
+            async with client.channel() as channel:
+                await channel.queue_delete(WORK_QUEUE)
+                queue = await channel.declare_queue(
+                    WORK_QUEUE, durable=True, arguments=dict(arguments)
+                )
+                await queue.bind(EXCHANGE, ROUTING_KEY)
+        except ChannelPreconditionFailed:
+            return False
+        return True
+
+    await eventually(faster, "we made the queue")
 
 
 async def nothing_waits(

@@ -1,5 +1,7 @@
 """A campaign with faults in it: the daemon is started again and again, then the arithmetic."""
 
+import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager as Context
 from contextlib import asynccontextmanager
@@ -82,6 +84,16 @@ class Campaign:
         planned = self.planner.mixed(size, MAX_ATTEMPTS, conflicts=False)
         self.rules.add(self.planner.rules)
         await self.publisher.publish(planned, window=20)
+
+    async def evaluated(self, expression: str) -> list[int]:
+        """Have RabbitMQ's node evaluate Erlang; returns the numbers in the value.
+
+        Args:
+            expression: without the full stop.  One that does much at once is worth it: each call of
+                rabbitmqctl takes longer than a test wants to wait.
+        """
+        value: str = await asyncio.to_thread(self.node.ctl, "eval", f"{expression}.")
+        return [int(number) for number in re.findall(r"\d+", value)]
 
     async def finish(self, daemon: RunningDaemon, within: float = 60.0) -> Reckoning:
         """Wait until everything has had its fate, stop the daemon, and do the arithmetic."""

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aiormq.exceptions import ChannelPreconditionFailed
 
 from tests.integration.campaign import (
     GO_ARGUMENTS,
     KINDS,
+    make_anew,
     prepare,
     sent,
     texts_of,
@@ -22,7 +22,7 @@ from tests.integration.fault_campaign import (
     redelivered,
 )
 from tests.integration.gate import Way
-from tests.support.amqp import EXCHANGE, ROUTING_KEY, WORK_QUEUE, Client, connect
+from tests.support.amqp import connect
 from tests.support.eventually import eventually
 from whatsapp_worker.demo.find import Node
 
@@ -69,12 +69,10 @@ async def test_nothing_is_lost_or_doubled_when_connections_are_cut_again_and_aga
         run.rules.set(latency=0.01)
 
         async def cut() -> None:
-            # One Erlang expression: each call of rabbitmqctl takes longer than we want to wait.
-            expression = (
+            await run.evaluated(
                 '[begin timer:sleep(Pause), [rabbit_networking:close_connection(C, "cut") || '
-                f"C <- rabbit_networking:connections()] end || Pause <- {pauses}]."
+                f"C <- rabbit_networking:connections()] end || Pause <- {pauses}]"
             )
-            await asyncio.to_thread(run.node.ctl, "eval", expression)
 
         await asyncio.gather(run.publish(400), cut())
         lost = daemon.printed.count("the connection to RabbitMQ was lost")
@@ -148,7 +146,8 @@ async def test_a_work_queue_made_anew_with_other_arguments_is_consumed_at_once(
         await paused(daemon, 1)
         await run.publish(40)
         in_the_queue = run.publisher.confirmed[len(settled) :]
-        await _make_anew(client, kind)
+        other: dict[str, Any] = {"x-queue-type": "quorum", **GO_ARGUMENTS, "x-max-length": 10**6}
+        await make_anew(GO_ARGUMENTS if kind == "quorum" else other, client)
         run.rules.set()
         # What lay in the deleted queue is gone, which is nobody's promise.
         run.publisher.confirmed[:] = settled
@@ -158,21 +157,3 @@ async def test_a_work_queue_made_anew_with_other_arguments_is_consumed_at_once(
         result = await run.finish(daemon)
         assert daemon.printed.count("is not as we would make it") == (1 if kind == "quorum" else 2)
     assert result.exact()
-
-
-async def _make_anew(client: Client, kind: str) -> None:
-    """Delete the work queue, and be faster than the worker in making it again."""
-    other: dict[str, Any] = {"x-queue-type": "quorum", **GO_ARGUMENTS, "x-max-length": 10**6}
-    arguments = GO_ARGUMENTS if kind == "quorum" else other
-
-    async def faster() -> bool:
-        try:
-            async with client.channel() as channel:
-                await channel.queue_delete(WORK_QUEUE)
-                queue = await channel.declare_queue(WORK_QUEUE, durable=True, arguments=arguments)
-                await queue.bind(EXCHANGE, ROUTING_KEY)
-        except ChannelPreconditionFailed:
-            return False
-        return True
-
-    await eventually(faster, "we made the queue")

@@ -1,21 +1,14 @@
-"""RabbitMQ itself ends, runs short of something, or has its queues pulled away."""
+"""RabbitMQ itself ends, cuts us off, or runs short of something."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
-from typing import Any
-
-from aiormq.exceptions import ChannelPreconditionFailed
 
 from tests.chaos.arena import Arena, now, percentile
 from tests.chaos.scenario import Kind, scenario
-from tests.integration.campaign import GO_ARGUMENTS
-from tests.integration.fault_campaign import mid_send
 from tests.integration.messages import Planned
-from tests.integration.reckoning import ledger
-from tests.support.amqp import EXCHANGE, ROUTING_KEY, WORK_QUEUE, Client, connect
+from tests.support.amqp import WORK_QUEUE, connect
 from tests.support.daemon import RunningDaemon
 from tests.support.eventually import eventually
 from whatsapp_worker.demo.rabbitmq import BrokerError, PrivateNode
@@ -123,9 +116,9 @@ async def _kill_while_they_come(arena: Arena, many: int) -> None:
                     false -> timer:sleep(1), Watch(min(Ready, Least), Looks - 1)
                 end
         end,
-        Watch({10 * LADDER}, 20000)."""
+        Watch({10 * LADDER}, 20000)"""
     with suppress(BrokerError):  # The node dies before it has answered.
-        await asyncio.to_thread(arena.node.ctl, "eval", expression)
+        await arena.evaluated(expression)
     assert isinstance(arena.node, PrivateNode), "Docker's RabbitMQ can not kill itself"
     came = int(arena.node.log.rpartition("killed with ")[2].split()[0])
     arena.measured("had come back when it was killed", came, at_most=LADDER - 1)
@@ -148,11 +141,11 @@ async def connections_closed_by_force(arena: Arena) -> None:
     expression = (
         "[begin timer:sleep(Pause), [catch rabbit_networking:close_connection(C, "
         '"by force") || C <- rabbit_networking:connections()], '
-        f"os:system_time(millisecond) end || Pause <- {pauses}]."
+        f"os:system_time(millisecond) end || Pause <- {pauses}]"
     )
     async with arena.worker() as daemon:
         async with arena.load(rate=60):
-            closed = _numbers(await _eval(arena, expression))
+            closed = await arena.evaluated(expression)
             await arena.sends_again(daemon)
         noticed = daemon.printed.count("by force")
         await arena.finish(daemon)
@@ -171,10 +164,9 @@ async def connections_closed_by_force(arena: Arena) -> None:
 )
 async def consumer_timeout(arena: Arena) -> None:
     """Three seconds instead of half an hour, looked at every second instead of every minute."""
-    await _eval(
-        arena,
+    await arena.evaluated(
         "application:set_env(rabbit, consumer_timeout, 3000), "
-        "application:set_env(rabbit, channel_tick_interval, 1000).",
+        "application:set_env(rabbit, channel_tick_interval, 1000)"
     )
     async with arena.worker() as daemon:
         async with arena.load(rate=20):
@@ -239,173 +231,15 @@ async def _alarm(arena: Arena, raised: str, cleared: str) -> None:
         planner.random.shuffle(backlog)
         await arena.publish_all(backlog)
         async with arena.load(rate=30):
-            await _eval(arena, f"{raised}.")
+            await arena.evaluated(raised)
             arena.note("the alarm is raised")
             await daemon.says("paused (publisher)", 60)
             arena.note("the daemon says that it can not publish")
             await asyncio.sleep(ALARM_SECONDS * arena.scale)
-            (over,) = _numbers(await _eval(arena, f"{cleared}, os:system_time(millisecond)."))
+            (over,) = await arena.evaluated(f"{cleared}, os:system_time(millisecond)")
             arena.note("the alarm is over")
             await arena.sends_again(daemon)
             arena.rules.set()
         await arena.finish(daemon)
     (waited,) = arena.next_after([over / 1000], daemon)
     arena.measured("time to the next send", waited, "s", at_most=AFTER_AN_ALARM)
-
-
-async def _eval(arena: Arena, expression: str) -> str:
-    return await asyncio.to_thread(arena.node.ctl, "eval", expression)
-
-
-def _numbers(printed: str) -> list[int]:
-    """The numbers of an Erlang term: one, or a list of them."""
-    return [int(each) for each in printed.strip().strip("[]").split(",")]
-
-
-# Its queues are pulled away ---------------------------------------------------------------------
-
-Way = Callable[[Client], Awaitable[None]]
-"""A way to pull queues away."""
-FOREIGN: tuple[dict[str, Any], ...] = (
-    GO_ARGUMENTS,
-    {"x-queue-type": "quorum", **GO_ARGUMENTS, "x-max-length": 10**6},
-    {},
-    {"x-max-priority": 5},
-    {"x-queue-type": "quorum", "x-delivery-limit": 50},
-)
-"""Arguments that are not ours."""
-
-
-@scenario(
-    "the work queue is deleted under the daemon again and again, with jobs on the retry ladder",
-    seconds=35,
-    quick=18,
-    own_node=True,
-    kinds=(Kind.CLASSIC,),
-)
-async def work_queue_deleted(arena: Arena) -> None:
-    """Classic the first time: then it is the daemon that makes it anew, as a quorum queue."""
-    await _pulled_away(arena, [_delete] * arena.times(4))
-
-
-@scenario(
-    "the work queue is deleted and made anew with other arguments, and so is the exchange",
-    seconds=40,
-    quick=20,
-    own_node=True,
-    kinds=(Kind.QUORUM,),
-)
-async def queues_made_anew(arena: Arena) -> None:
-    ways: list[Way] = [_make_exchange_anew]
-    ways += [partial(_make_anew, arguments) for arguments in FOREIGN]
-    await _pulled_away(arena, ways[: arena.times(len(ways)) + 1])
-
-
-async def _pulled_away(arena: Arena, ways: list[Way]) -> None:
-    """Pull the work queue away in each of these ways while jobs are sent, retried and waiting."""
-    arena.settings["RETRY_DELAYS"] = "4s"
-    waited: list[float] = []
-    # A rung that found no work queue tries again after so long, by default three minutes.
-    await _eval(
-        arena,
-        "application:set_env(rabbit, dead_letter_worker_publisher_confirm_timeout, 2000).",
-    )
-    async with arena.worker() as daemon, connect(arena.url) as client:
-        for way in ways:
-            await _settle(arena, daemon, client)
-            await _on_the_ladder(arena)
-            doomed = await _under_way(arena)
-            pulled = now()
-            await way(client)
-            arena.note(f"{getattr(way, 'func', way).__name__} is done")
-            arena.publisher.confirmed[-doomed:], gone = [], arena.publisher.confirmed[-doomed:]
-            arena.publisher.unknown += gone  # What lay in the queue is nobody's promise.
-            arena.rules.set()
-            fresh = await _published_at_last(arena)
-            waited.append(await _sent_at(fresh, daemon) - pulled)
-        await arena.finish(daemon)
-    arena.measured("times", len(waited))
-    arena.measured("time until a new message was sent, longest", max(waited), "s", at_most=2.0)
-
-
-async def _settle(arena: Arena, daemon: RunningDaemon, client: Client) -> None:
-    """Have everything before sent or dead-lettered, and some more of every kind."""
-    mixed = arena.planner.mixed(30, 1, conflicts=False)
-    last = arena.planner.good()  # When it is sent, all before it have been delivered.
-    await arena.publish_all([*(each for each in mixed if not each.retries), last])
-    await _sent_at(last, daemon)
-    await arena.nothing_waits(client)
-
-
-async def _on_the_ladder(arena: Arena) -> None:
-    """Have some jobs wait for another attempt."""
-    await arena.publish_all([arena.planner.failing(1) for _ in range(10)])
-
-    def waiting() -> bool:
-        states = [state for state, _, _ in ledger(arena.directory).jobs.values()]
-        return states.count("RETRY") == 10
-
-    await eventually(waiting, "ten jobs wait for another attempt")
-
-
-async def _under_way(arena: Arena) -> int:
-    """Have a job in mid-send and some behind it in the queue; returns how many those are."""
-    arena.rules.set(latency=0.5)
-    await arena.publish_all([arena.planner.good()])
-    await mid_send(arena)
-    behind = [arena.planner.good() for _ in range(5)]
-    await arena.publisher.publish(behind)
-    return len(behind)
-
-
-async def _published_at_last(arena: Arena) -> Planned:
-    """Publish until RabbitMQ takes a message: there may be no queue for it yet."""
-
-    async def taken() -> bool:
-        await arena.publisher.publish([arena.planner.good()])
-        return arena.publisher.confirmed[-1] is not before
-
-    before = arena.publisher.confirmed[-1]
-    await eventually(taken, "RabbitMQ takes a message")
-    return arena.publisher.confirmed[-1]
-
-
-async def _sent_at(planned: Planned, daemon: RunningDaemon) -> float:
-    """Wait until a message was sent; returns when that was (Unix seconds)."""
-
-    def sent() -> str | None:
-        entries = daemon.outbox_entries()
-        return next((each["at"] for each in entries if each["text"] == planned.text), None)
-
-    at: str = await eventually(sent, "a certain message is sent", 30)
-    return datetime.fromisoformat(at).timestamp()
-
-
-async def _delete(client: Client) -> None:
-    async with client.channel() as channel:
-        await channel.queue_delete(WORK_QUEUE)
-
-
-async def _make_anew(arguments: dict[str, Any], client: Client) -> None:
-    """Delete the work queue, and be faster than the worker in making it again."""
-
-    async def faster() -> bool:
-        try:
-            async with client.channel() as channel:
-                await channel.queue_delete(WORK_QUEUE)
-                queue = await channel.declare_queue(WORK_QUEUE, durable=True, arguments=arguments)
-                await queue.bind(EXCHANGE, ROUTING_KEY)
-        except ChannelPreconditionFailed:
-            return False
-        return True
-
-    await eventually(faster, "we made the queue")
-
-
-async def _make_exchange_anew(client: Client) -> None:
-    """Make it a topic exchange instead of a direct one."""
-    async with client.channel() as channel:
-        await channel.exchange_delete(EXCHANGE)
-        exchange = await channel.declare_exchange(EXCHANGE, "topic", durable=True)
-        queue = await channel.get_queue(WORK_QUEUE, ensure=False)
-        await queue.bind(exchange, ROUTING_KEY)

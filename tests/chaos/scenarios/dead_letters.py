@@ -30,7 +30,7 @@ FEWEST_INVALID = 300
     own_node=True,
 )
 async def dead_letters_missing(arena: Arena) -> None:
-    await _hasten(arena)
+    await arena.dead_lettering_tries_again(after=3)
     async with arena.worker() as daemon:
         async with _forbidden(arena, configure=DEAD_LETTERS) as operator:
             async with operator.channel() as channel:
@@ -47,7 +47,7 @@ async def dead_letters_missing(arena: Arena) -> None:
     own_node=True,
 )
 async def dead_letters_full(arena: Arena) -> None:
-    await _hasten(arena)
+    await arena.dead_lettering_tries_again(after=3)
     async with arena.worker() as daemon:
         await _limit(arena, ROOM)
         await arena.publish_all(_jobs(arena))
@@ -67,7 +67,7 @@ async def dead_letters_full(arena: Arena) -> None:
     own_node=True,
 )
 async def dead_letters_unroutable(arena: Arena) -> None:
-    await _hasten(arena)
+    await arena.dead_lettering_tries_again(after=3)
     async with arena.worker() as daemon:
         async with _forbidden(arena, read=DEAD_EXCHANGE) as operator:
             async with operator.channel() as channel:
@@ -92,13 +92,6 @@ def _jobs(arena: Arena) -> list[Planned]:
     jobs += [planner.good() for _ in range(arena.times(200))]
     planner.random.shuffle(jobs)
     return jobs
-
-
-async def _hasten(arena: Arena) -> None:
-    """Let RabbitMQ try again after 3 s, not 180, what its own dead-lettering could not place."""
-    name = "dead_letter_worker_publisher_confirm_timeout"
-    expression = f"application:set_env(rabbit, {name}, 3000)."
-    await asyncio.to_thread(arena.node.ctl, "eval", expression)
 
 
 async def _ctl(arena: Arena, command: str, *arguments: str) -> None:
