@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import aio_pika
 
+from benchmarks.command import run, say
 from benchmarks.compare.messages import plain
 from benchmarks.compare.plan import CLASSIC
 from benchmarks.compare.queues import Queue
@@ -28,7 +29,6 @@ from benchmarks.footprint_report import Held, Memory, Starts, report
 from benchmarks.measuring import Sample, sampled
 from benchmarks.processes import footprint, load
 from benchmarks.subjects import Kind, sending, whole
-from benchmarks.table import say
 from tests.support.daemon import RunningDaemon, run_daemon
 from tests.whatsapp_server.library import Library
 from tests.whatsapp_server.server import WhatsAppServer
@@ -232,8 +232,6 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a minute; writes no file")
     plan = QUICK if parser.parse_args(arguments).quick else FULL
-    # `timeout` and CI end us with SIGTERM: leave as after Ctrl-C, so that nothing stays behind.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with (
         tempfile.TemporaryDirectory(prefix="whatsapp-worker-bench-") as name,
         new_node("bench", say) as node,
@@ -248,8 +246,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        say("Stopped.")
-        sys.exit(130)
+    run(main)

@@ -6,7 +6,6 @@ tests answers on 127.0.0.1 from this process; RabbitMQ is a node of our own.
 
 import argparse
 import asyncio
-import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -17,11 +16,12 @@ from itertools import count
 from pathlib import Path
 
 from benchmarks import table
+from benchmarks.command import run, say, warn_if_busy
 from benchmarks.measuring import Measurement, Sample, measure, sampled
 from benchmarks.plan import FAR_SECONDS, FULL, QUICK, Plan, Workload
 from benchmarks.processes import file_system, load
 from benchmarks.subjects import Kind, Subject, sending, whole
-from benchmarks.table import Cell, say
+from benchmarks.table import Cell
 from tests.whatsapp_server.library import Library
 from tests.whatsapp_server.people import Account, Contact
 from tests.whatsapp_server.server import WhatsAppServer
@@ -29,8 +29,6 @@ from whatsapp_worker.demo.find import Node, new_node
 
 RESULTS = Path(__file__).parent / "RESULTS-whatsapp.md"
 MEMORY = Path("/dev/shm")  # noqa: S108  Linux keeps it in memory; we make directories of our own.
-BUSY = 1.5
-"""A load above which figures tell more about the other processes than about us."""
 
 LIMIT_SECONDS = 3600.0
 OWNER = "15550000001"
@@ -136,10 +134,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under a minute; writes no file")
     plan = QUICK if parser.parse_args(arguments).quick else FULL
-    # `timeout` and CI end us with SIGTERM: leave as after Ctrl-C, so that nothing stays behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if load() > BUSY:
-        say(f"The load is {load():.1f} already: figures will be worse than they should be.")
+    warn_if_busy()
     disk = Path(tempfile.gettempdir())
     storages = [*([MEMORY] if MEMORY.is_dir() else []), *([disk] if plan.disk else [])] or [disk]
     with ExitStack() as opened:
@@ -156,8 +151,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        say("Stopped.")
-        sys.exit(130)
+    run(main)

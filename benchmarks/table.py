@@ -1,6 +1,5 @@
 """The report: medians of what was measured, and how the daemon compares with the bare library."""
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -105,9 +104,3 @@ def _memory(samples: Sequence[Sample]) -> Iterator[str]:
 
 def _median(values: Iterable[float]) -> float:
     return median(list(values))
-
-
-def say(line: str) -> None:
-    """Tell whoever waits; the report alone goes to standard output."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()

@@ -5,7 +5,6 @@
 
 import argparse
 import asyncio
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from time import monotonic
 import aio_pika
 from aio_pika.abc import AbstractConnection
 
+from benchmarks.command import run, say, warn_if_busy
 from benchmarks.compare.contenders import BARE, CHECKING, CONTENDERS, PACKAGES, Contender
 from benchmarks.compare.plan import BACKLOG, PACED, QUICK, Cell, Plan, rotated
 from benchmarks.compare.queues import Queue
@@ -34,8 +34,6 @@ from whatsapp_worker.demo.find import Node, new_node
 RESULTS = Path(__file__).parent.parent / "RESULTS.md"
 PARTS = {"backlog": BACKLOG, "latency": PACED}
 ALL = tuple(PARTS.values())
-BUSY = 1.0
-"""A load above which figures tell more about the other processes than about us."""
 
 
 @dataclass(slots=True)
@@ -97,12 +95,6 @@ def _summary(cell: Cell, result: Result) -> str:
     if cell.pace is None:
         return f"{RATE.of(result):.0f} messages/s, {cpu}"
     return f"p50 {1000 * P50.of(result):.2f} ms, p99 {1000 * P99.of(result):.2f} ms, {cpu}"
-
-
-def say(line: str) -> None:
-    """Tell whoever waits; the report alone goes to standard output."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
 
 
 async def rabbitmq_version(url: str) -> str:
@@ -171,10 +163,7 @@ def main(arguments: list[str]) -> int:
     plans = (QUICK,) if given.quick else (PARTS[given.part],) if given.part else ALL
     yardsticks = (BARE, CHECKING)
     chosen = [c for c in CONTENDERS if c in yardsticks or given.only.lower() in c.name.lower()]
-    # `timeout` and CI end us with SIGTERM: leave as after Ctrl-C, so that nothing stays behind.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    if load() > BUSY:
-        say(f"The load is {load():.1f} already: figures will be worse than they should be.")
+    warn_if_busy()
     with new_node("bench", say) as node:
         text, complete = measured(plans, chosen, node)
     sys.stdout.write(text)
@@ -184,7 +173,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(main)
