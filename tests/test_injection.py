@@ -1,12 +1,16 @@
 """The patterns match in linear time, and the readings undo what hides an attack."""
 
+import re
 import time
+import unicodedata
 from collections.abc import Iterator
 from re import _constants as code  # type: ignore[attr-defined]  # No public way to walk a pattern.
 from re import _parser as parser  # type: ignore[attr-defined]  # Private, and the only parser of patterns there is.
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from whatsapp_worker import injection
 from whatsapp_worker.injection import STANDARD, STRICT, readings
@@ -43,6 +47,43 @@ def test_every_pattern_has_only_bounded_repeats_that_do_not_nest(pattern: str) -
 @pytest.mark.parametrize("pattern", [r"a*", r"(?:a{0,9}b?){0,9}", r"(a+)+$", r"x(?:y{1,401})?"])
 def test_the_check_of_patterns_finds_those_that_may_explode(pattern: str) -> None:
     assert not is_linear(pattern)
+
+
+def surely_has(sign: re.Pattern[str], node: Any) -> bool:
+    """Whether every text that matches a part of a parsed pattern has the sign in it."""
+    kind, value = node
+    match kind:
+        case code.LITERAL:
+            return bool(sign.search(chr(value)))
+        case code.IN:
+            return all(each[0] == code.LITERAL and surely_has(sign, each) for each in value)
+        case code.BRANCH:
+            return all(is_sign_of(sign, branch) for branch in value[1])
+        case code.SUBPATTERN:
+            return is_sign_of(sign, value[-1])
+        case code.MAX_REPEAT:
+            return value[0] > 0 and is_sign_of(sign, value[-1])
+        case _:
+            return False
+
+
+def is_sign_of(sign: re.Pattern[str], sequence: Any) -> bool:
+    """Whether all that matches a parsed pattern has the sign: in one of its parts, or spelled."""
+    spelled = "".join(chr(value) if kind == code.LITERAL else "\0" for kind, value in sequence)
+    return bool(sign.search(spelled)) or any(surely_has(sign, node) for node in sequence)
+
+
+@pytest.mark.parametrize(
+    ("sign", "pattern"),
+    [(rule.sign, each.pattern) for rule in (*STANDARD, *STRICT) for each in rule.patterns],
+)
+def test_no_text_without_the_sign_of_a_rule_matches_it(sign: re.Pattern[str], pattern: str) -> None:
+    assert is_sign_of(sign, parser.parse(pattern))
+
+
+@pytest.mark.parametrize("pattern", ["a", ";?", "[;a]", "(?:;|a)", "[^a]", r"\W", "-;?-", "; or|x"])
+def test_the_check_of_signs_finds_those_that_may_be_missing(pattern: str) -> None:
+    assert not is_sign_of(re.compile(";|--"), parser.parse(pattern))
 
 
 HOSTILE = [
@@ -105,3 +146,20 @@ def test_reads_a_plain_text_once() -> None:
 def test_kinds_are_told_apart_by_name() -> None:
     kinds = [rule.kind for rule in (*injection.STANDARD, *injection.STRICT)]
     assert len(set(kinds)) == len(kinds)
+
+
+@given(st.text(st.sampled_from("aZ'%27&#3;\\x \n\t\u00a0\u3000\u0130\ufdfa\u200b/*")))
+def test_the_shortcuts_of_the_readings_change_nothing(text: str) -> None:
+    def fold(text: str) -> str:
+        normal = unicodedata.normalize("NFKC", text)
+        return normal.translate(dict.fromkeys(map(ord, "\u200b"))).lower()
+
+    def squeeze(text: str) -> str:
+        return re.sub(r" ?\n[ \n]*", "\n", re.sub(r"[^\S\n]+", " ", text))
+
+    assert injection._fold(text) == fold(text)
+    assert injection._squeeze(text) == squeeze(text)
+    decoded = fold(text)
+    for _ in range(3):
+        decoded = fold(injection._decode(decoded))
+    assert {squeeze(fold(text)), squeeze(decoded)} <= set(readings(text))

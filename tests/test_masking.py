@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from whatsapp_worker import masking
 from whatsapp_worker.masking import mask, mask_field, mask_phone, mask_value
 
 DIGITS = st.text("0123456789", min_size=8, max_size=15)
@@ -214,3 +215,17 @@ def test_takes_no_longer_for_hostile_text(evil: str) -> None:
     started = time.process_time()
     mask(evil * (20_000 // len(evil)))
     assert time.process_time() - started < 2  # Quadratic patterns take tens of seconds.
+
+
+@given(
+    st.text("0123456789abcdefABCDEFx3EB0-+@=: .\u0663\u2588\x1b\n")
+    | st.uuids().map(str)
+    | st.binary(min_size=15, max_size=65).map(bytes.hex)
+    | written_numbers().map(lambda written: written[1])
+)
+def test_the_shortcuts_change_nothing(text: str) -> None:
+    """They save four fifths of the time of a log line."""
+    slowly = text
+    for pattern, replacement in masking._SECRETS:
+        slowly = pattern.sub(replacement, slowly)
+    assert mask(text) == masking._NUMBER.sub(masking._mask_match, slowly)

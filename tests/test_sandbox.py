@@ -118,6 +118,7 @@ async def test_a_blocking_send_stops_the_loop_and_then_goes_on() -> None:
         turns: list[float] = []
         asyncio.get_running_loop().call_soon(lambda: turns.append(time.monotonic() - began))
         assert await stand.send()
+        await asyncio.sleep(0)
         assert turns[0] >= 0.2
     assert stand.stuck == 0  # SEND_TIMEOUT can not be noticed by a loop that is blocked.
 
@@ -158,3 +159,15 @@ async def test_destinations_without_a_rule_leave_nothing_behind() -> None:
         for number in range(10, 19):
             await stand.send(f"+551199999{number:04d}")
         assert not stand.sandbox._tries
+
+
+async def test_counts_are_forgotten_with_the_rule_that_asked_for_them(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps({NUMBER: {"fail": 1}, OTHER: {"fail": 1}}))
+    async with Stand(f"@{rules}") as stand:
+        for number in (NUMBER, OTHER):
+            with pytest.raises(Transient):
+                await stand.send(number)
+        rules.write_text(json.dumps({OTHER: {"fail": 1}}))
+        await eventually(lambda: set(stand.sandbox._tries) == {OTHER}, "one is forgotten")
+        await stand.send(OTHER)

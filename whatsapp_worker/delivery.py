@@ -41,7 +41,8 @@ class Delivery:
         replay: it has been in the dead-letter queue before (`x-failed-at`).
         trace_id: 32 hex digits, from `traceparent` or made here.
         trace_parent: the publisher's `traceparent`, None when it gave no valid one.
-        fingerprint: body, properties and headers as bytes: what tells it from other messages.
+        fingerprint: body, properties and headers as bytes: what tells it from other messages where
+            neither `message_id` nor `job_key` does; empty where one of them does.
     """
 
     body: bytes = field(repr=False)

@@ -24,19 +24,23 @@ class Rule(NamedTuple):
 
     Attributes:
         kind: what to call it in a detail; worded so that it repeats nothing an attack would hold.
+        sign: what each of the shapes has in it; most texts have it not, and need no closer look.
         patterns: its shapes, for lower-case readings; the regex engine is quickest one at a time.
     """
 
     kind: str
+    sign: re.Pattern[str]
     patterns: tuple[re.Pattern[str], ...]
 
     def matches(self, texts: tuple[str, ...]) -> bool:
         """Whether any of `texts` has one of the shapes."""
-        return any(pattern.search(text) for pattern in self.patterns for text in texts)
+        suspects = [text for text in texts if self.sign.search(text)]
+        return any(pattern.search(text) for pattern in self.patterns for text in suspects)
 
 
-def _rule(kind: str, *patterns: str) -> Rule:
-    return Rule(kind, tuple(re.compile(each, re.MULTILINE | re.ASCII) for each in patterns))
+def _rule(kind: str, sign: str, *patterns: str) -> Rule:
+    shapes = tuple(re.compile(each, re.MULTILINE | re.ASCII) for each in patterns)
+    return Rule(kind, re.compile(sign), shapes)
 
 
 _EVENTS = (  # DOM events that markup can name, by stem.
@@ -75,6 +79,7 @@ _JAVASCRIPT = _spread("javascript:")
 STANDARD = (
     _rule(
         "HTML that runs code",
+        "<",
         # "Use <script> tags" is refused as well: an unclosed tag is the attack itself.  "a
         # <scripture>" and "size < script" (a blank, and no `>`) are prose.
         r"</?script(?:[\s/>]|$)",
@@ -88,6 +93,7 @@ STANDARD = (
     ),
     _rule(
         "an HTML event handler",
+        "=",
         # Not any `on...=`: "a <b and once = 1" is mathematics.  `>` may stand in a quoted value.
         rf"<[a-z!/?][^<]{{0,400}}[\s/\"'`]{_EVENT}",
         # Breaking out of somebody's attribute needs no `<`; "the 'onclick=' part" is talk.
@@ -96,6 +102,7 @@ STANDARD = (
     ),
     _rule(
         "a URL that runs code",
+        ":",
         # "JavaScript: the good parts" is a book, "the 'javascript:' scheme" is talk.  A URL calls
         # or assigns at once; after a blank ("JavaScript: map() explained") only what attacks call.
         rf"{_JAVASCRIPT}(?:[\w.$]{{1,60}}[(`=\[]|/[/*]|%[0-9a-f]|[(\[{{][\w(]|void\s?[(0-9])",
@@ -107,6 +114,7 @@ STANDARD = (
     ),
     _rule(
         "an SQL condition that is always true",
+        r"['\"=#]|--|/\*",
         # After a quote the same thing on both sides is an attack; "x = y or 1 = 1 more" is not.
         rf"{_QUOTE}{_JOIN}(?:not\s)?['\"]?{_SAME}",
         rf"{_QUOTE}{_JOIN}['\"]['\"]?\s?={{1,3}}\s?['\"]",
@@ -121,6 +129,7 @@ STANDARD = (
     ),
     _rule(
         "a second SQL query joined to another",
+        "union",
         r"\bunion\s(?:all|distinct)\s\(?\s?select\b",
         # "Did the union select a leader?", "the teachers' union select committee from Leeds" are
         # prose: what follows has to be a column list.
@@ -131,6 +140,7 @@ STANDARD = (
     ),
     _rule(
         "a second SQL statement",
+        ";",
         # "Drop the table off at 5; thanks", "...; drop index cards", "...; delete from gallery"
         # are advice: an object's kind and name have to follow, and then the statement's end, or
         # the end of a value (a quote, a digit, a bracket) has to stand before.
@@ -151,6 +161,7 @@ STANDARD = (
     ),
     _rule(
         "an SQL probe",
+        r"['\"(]",
         r"\bwaitfor\sdelay\s?'",
         r"\bxp_cmdshell\s?[('\"]",
         r"\binto\s(?:outfile|dumpfile)\s?['\"]",
@@ -164,6 +175,7 @@ STANDARD = (
     ),
     _rule(
         "a quote that cuts off the rest of an SQL statement",
+        r"--|\#|/\*",
         # "'Yes' -- she said", "the boys' #1": so nothing may follow the cut, and the quote has to
         # be the line's first (a quotation has two).  With a blank before it the cut has to end
         # the text: "Just talkin' --" may end a line.  Digits: 12" is no end of a string.
@@ -179,12 +191,14 @@ STANDARD = (
 STRICT = (
     _rule(
         "a word of the strict list (an SQL command)",
+        "",
         r"\b(?:select|insert|update|delete|drop|create|alter|exec|execute)\b",
         r"\b(?:union|or|and)\s\d{1,18}\s?=\s?\d",
     ),
-    _rule("a sign of the strict list (such as an apostrophe)", r"['#;|*]|--|/\*|\*/"),
+    _rule("a sign of the strict list (such as an apostrophe)", "", r"['#;|*]|--|/\*|\*/"),
     _rule(
         "markup of the strict list",
+        "",
         r"<script[^<>]{0,400}>|javascript:|\bon\w{1,40}\s?=|<(?:iframe|object|embed)",
     ),
 )
@@ -194,6 +208,8 @@ STRICT = (
 
 _MAX_DECODINGS = 3  # `%2527` is `'` written twice over; nobody needs more, and it has to end.
 _UNSEEN = dict.fromkeys(map(ord, "\u00ad\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"))
+_BLANKS = re.compile(r"[^\S\n]{2,}|[^\S\n ]")  # Not the single blank, which all become.
+_LINE_ENDS = re.compile(r" ?\n[ \n]*")
 _PERCENT = re.compile(r"%[0-9a-f]{2}")
 _ESCAPE = re.compile(r"\\(?:u00|x)([0-9a-f]{2})")
 _ENTITY = re.compile(
@@ -211,11 +227,14 @@ _COMMENT = re.compile(r"/\*(?!!)[^*/]{0,80}\*/|/\*!\d{0,6}|\*/")
 
 def readings(text: str) -> tuple[str, ...]:
     """The text as those may read it whom an attack is aimed at; all lower case."""
-    folded = _fold(text)
-    decoded = folded
+    folded = decoded = _fold(text)
     for _ in range(_MAX_DECODINGS):
-        decoded = _fold(_decode(decoded))
-    readings = dict.fromkeys((_squeeze(folded), _squeeze(decoded)))
+        coded, decoded = decoded, _fold(_decode(decoded))
+        if decoded == coded:
+            break
+    readings = {_squeeze(folded): None}
+    if decoded != folded:
+        readings[_squeeze(decoded)] = None
     if "/*" in decoded:
         for gap in ("", " "):
             readings[_squeeze(_COMMENT.sub(gap, decoded))] = None
@@ -223,12 +242,15 @@ def readings(text: str) -> tuple[str, ...]:
 
 
 def _fold(text: str) -> str:
+    if text.isascii():  # Then the rest would change nothing.
+        return text.lower()
     return unicodedata.normalize("NFKC", text).translate(_UNSEEN).lower()
 
 
 def _squeeze(text: str) -> str:
     """Blanks and line ends, each run made one."""
-    return re.sub(r" ?\n[ \n]*", "\n", re.sub(r"[^\S\n]+", " ", text))
+    text = _BLANKS.sub(" ", text)
+    return _LINE_ENDS.sub("\n", text) if "\n" in text else text
 
 
 def _decode(text: str) -> str:

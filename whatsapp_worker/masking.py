@@ -7,6 +7,7 @@ The log formatters call this on everything they are about to write, so nothing g
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from math import isfinite
 
 MASK = "***"
@@ -78,10 +79,18 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?s)input_value=.{0,4096}?(?=, input_type=)"), f"input_value={MASK}"),
 )
 
-_WORTH_A_LOOK = re.compile(r"[\d@=:\u2580\u2584\u2588\x1b]")
-"""What every pattern above needs at least one of: most values have none."""
-
 _SECRET_FIELD = re.compile(rf"(?i)(?:{_CONFIDENTIAL}|^body|^qr|^qr_code|^message_preview)$")
+
+# Shortcuts, which change nothing (a test compares): most values of a log line need no more --------
+
+_WORTH_A_LOOK = re.compile(r"[\d@=:\u2580\u2584\u2588\x1b]")
+"""Every pattern above needs at least one of these."""
+_IDENTIFIER = re.compile(rf"{_UUID}|{_HEX}")
+"""Text that is nothing but this stays as it is."""
+_SIGN_OF_A_SECRET = re.compile(r"[@=:\u2580\u2584\u2588\x1b]")
+"""Every secret above has one of these."""
+_ENOUGH_DIGITS = re.compile(r"@|(?:\d\D*){7}")
+"""Without, there is no number: the shortest has a '+' and seven digits, or is an address."""
 
 
 def mask_phone(number: str) -> str:
@@ -96,11 +105,12 @@ def mask(text: str) -> str:
     A run of 8 or more digits is taken for a phone number, separators or not; see LOGGING.md for
     the shapes that are not.
     """
-    if not _WORTH_A_LOOK.search(text):
+    if not _WORTH_A_LOOK.search(text) or _IDENTIFIER.fullmatch(text):
         return text
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
-    return _NUMBER.sub(_mask_match, text)
+    if _SIGN_OF_A_SECRET.search(text):
+        for pattern, replacement in _SECRETS:
+            text = pattern.sub(replacement, text)
+    return _NUMBER.sub(_mask_match, text) if _ENOUGH_DIGITS.search(text) else text
 
 
 def mask_value(value: object, depth: int = 0) -> object:
@@ -111,12 +121,12 @@ def mask_value(value: object, depth: int = 0) -> object:
         depth: how many containers it lies in.
     """
     match value:
+        case str():
+            return mask(value)
         case None | bool():
             return value
         case int() | float():
             return value if isfinite(value) and abs(value) < 10_000_000 else mask(str(value))
-        case str():
-            return mask(value)
         case Mapping() | list() | tuple() | set() | frozenset() if depth >= _DEEPEST:
             return "..."
         case Mapping():
@@ -132,9 +142,13 @@ def mask_value(value: object, depth: int = 0) -> object:
 
 def mask_field(name: str, value: object, depth: int = 0) -> object:
     """Mask a named value; some names make their whole value a secret (`password`, `body`)."""
-    if value is not None and _SECRET_FIELD.search(name):
-        return MASK
-    return mask_value(value, depth)
+    return MASK if value is not None and is_secret(name) else mask_value(value, depth)
+
+
+@lru_cache(maxsize=1024)
+def is_secret(name: str) -> bool:
+    """Whether a name makes its whole value a secret."""
+    return _SECRET_FIELD.search(name) is not None
 
 
 def _mask_match(match: re.Match[str]) -> str:

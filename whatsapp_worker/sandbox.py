@@ -30,6 +30,9 @@ from whatsapp_worker.errors import (
     Unavailable,
 )
 
+_LETTERS = str.maketrans("0123456789abcdef", "ABCDEFGHIJKLMNOP")
+"""For ids of letters alone: digits would be masked in logs, as what could be a phone number."""
+
 EVERYONE = "*"
 """The destination whose rule holds for all that have none of their own."""
 
@@ -59,6 +62,11 @@ class Rule(BaseModel):
     """So many sends fail, surely unsent, before one works."""
     doubt: Annotated[int, Field(ge=0)] = 0
     """So many sends end without an answer (the message has left) before one gets its answer."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it matters which try a send is."""
+        return bool(self.fail or self.doubt)
 
 
 Rules = TypeAdapter(dict[str, Rule])
@@ -113,17 +121,13 @@ class Sandbox:
     async def send(self, envelope: WhatsAppEnvelope) -> str:
         """See ports.Sender.send."""
         destination = envelope.destination
-        rule = self._rules.get(destination) or self._rules.get(EVERYONE) or Rule()
+        rule = self._rule(destination)
         if not self.online:
             raise Unavailable(PauseReason.WHATSAPP, "the sandbox is offline")
         if rule.block:  # Even a sleep of no time gives up the processor.
             time.sleep(rule.block)  # noqa: ASYNC251  Blocking is what it is for.
-        try:
-            async with asyncio.timeout(self._send_timeout):
-                await asyncio.sleep(math.inf if rule.hang else rule.latency)
-        except TimeoutError:
-            self._on_stuck()
-            raise InDoubt("the sandbox hangs in this send, as told") from None
+        if rule.latency or rule.hang:
+            await self._take_time(rule)
         if rule.refuse:
             raise Refused(ErrorType.NOT_ON_WHATSAPP, "the destination has no WhatsApp account")
         if rule.throttle:
@@ -136,15 +140,26 @@ class Sandbox:
             raise InDoubt("the sandbox gives no answer to this send, as told")
         return whatsapp_id
 
+    def _rule(self, destination: str) -> Rule:
+        return self._rules.get(destination) or self._rules.get(EVERYONE) or Rule()
+
+    async def _take_time(self, rule: Rule) -> None:
+        try:
+            async with asyncio.timeout(self._send_timeout):
+                await asyncio.sleep(math.inf if rule.hang else rule.latency)
+        except TimeoutError:
+            self._on_stuck()
+            raise InDoubt("the sandbox hangs in this send, as told") from None
+
     def _try(self, destination: str, rule: Rule) -> int:
         """Return which try this is; not counted, and so not kept, where no rule asks for it."""
-        if not rule.fail and not rule.doubt:
+        if not rule.counts:
             return 1
         self._tries[destination] += 1
         return self._tries[destination]
 
     def _keep(self, envelope: WhatsAppEnvelope) -> str:
-        whatsapp_id = "SANDBOX" + secrets.token_hex(8).upper()
+        whatsapp_id = "SANDBOX" + secrets.token_hex(8).translate(_LETTERS)
         if self._outbox is not None:
             message: dict[str, Any] = {
                 "id": whatsapp_id,
@@ -184,6 +199,8 @@ class Sandbox:
                 'as in {"+15550100": {"refuse": true}, "*": {"latency": 0.1}}'
             ) from None
         self._version = version
+        for destination in [each for each in self._tries if not self._rule(each).counts]:
+            del self._tries[destination]
         offline = self._rules.get(EVERYONE, Rule()).offline
         self.online = not offline
         self._report(PauseReason.WHATSAPP, "the sandbox is offline, as told" if offline else None)

@@ -78,22 +78,21 @@ class LinkedDaemon(Watched):
 
         These are /healthz, /readyz (readiness needs WhatsApp here), /metrics and `status`.
         """
+        # The log first: to ask all the others again and again takes a core.
+        await eventually(lambda: self.visited()[-1:] == [state], f"it says {state}", within)
+        await eventually(lambda: self.tells(state), f"it tells everywhere: {state}", within)
+
+    async def tells(self, state: WhatsAppState) -> bool:
+        """Whether it tells this state everywhere; see `is_in`."""
         online = state is WhatsAppState.ONLINE
-        expected = {
+        assert await self._told() == {
             "healthz": state,
             "readyz": 200 if online else 503,
             "metrics": [state],
             "status": state,
             "paused": [] if online else ["whatsapp"],
         }
-
-        async def told() -> bool:
-            assert await self._told() == expected
-            return True
-
-        # The log first: to ask all the others again and again takes a core.
-        await eventually(lambda: self.visited()[-1:] == [state], f"it says {state}", within)
-        await eventually(told, f"it tells everywhere that it is {state}", within)
+        return True
 
     def visited(self) -> list[str]:
         """The states it was in, in order, as its log tells them."""

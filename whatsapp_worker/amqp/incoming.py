@@ -58,21 +58,23 @@ def delivery_of(message: "DeliveredMessage", receipt: Receipt, max_attempts: int
     delivery = message.delivery
     parent = trace_parent(headers.get(TRACE_PARENT))
     trace = trace_id(parent) or token_hex(16)
+    message_id, job_key = properties.message_id or None, _job_key(own.get(JOB_KEY))
+    named = message_id or job_key
     return Delivery(
         body=message.body,
         receipt=receipt,
-        message_id=properties.message_id or None,
+        message_id=message_id,
         content_type=properties.content_type or None,
         content_encoding=properties.content_encoding or None,
         timestamp=timestamp_of(properties),
         redelivered=bool(getattr(delivery, "redelivered", False)),
         repaired=tolerant.repaired(properties),
-        job_key=_job_key(own.get(JOB_KEY)),
+        job_key=job_key,
         attempt=_attempt(own.get(ATTEMPT), max_attempts),
         replay=FAILED_AT in own,
         trace_id=trace,
         trace_parent=None if parent == made_trace_parent(trace) else parent,
-        fingerprint=_fingerprint(message.body, properties, headers),
+        fingerprint=b"" if named else _fingerprint(message.body, properties, headers),
     )
 
 

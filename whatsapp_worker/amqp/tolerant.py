@@ -17,7 +17,11 @@ _SIZE: dict[str, Callable[[bytes], int]] = {
     "timestamp": lambda _: 8,
     "octet": lambda _: 1,
 }
-_IN_ORDER = commands.Basic.Properties.attributes()
+_IN_ORDER = [
+    (name, commands.Basic.Properties.flags[name], kind, _SIZE[kind])
+    for name in commands.Basic.Properties.attributes()
+    for kind in [commands.Basic.Properties.amqp_type(name)]
+]
 
 
 def install() -> None:
@@ -45,10 +49,9 @@ def _short_str(value: bytes) -> tuple[int, str]:
 def _unmarshal(properties: Any, flags: int, data: bytes) -> None:
     """Stand in for `Basic.Properties.unmarshal`: what cannot be read stays None and is named."""
     broken = []
-    for name in _IN_ORDER:
-        if flags & properties.flags[name]:
-            kind = properties.amqp_type(name)
-            size = _SIZE[kind](data or b"\0\0\0\0")
+    for name, flag, kind, size_of in _IN_ORDER:
+        if flags & flag:
+            size = size_of(data or b"\0\0\0\0")
             try:
                 setattr(properties, name, _read(kind, data[:size]))
             except (ValueError, ArithmeticError, LookupError, OSError, RecursionError):
