@@ -10,7 +10,7 @@ PYTHON_FILES := whatsapp_worker tests scripts scripts/repeat-acceptance examples
 COMPILE := $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-header
 
-.PHONY: help setup demo run test test-fast acceptance chaos soak bench bench-quick bench-footprint bench-whatsapp verify image-check sbom check format coverage docs lock clean
+.PHONY: help setup demo run test test-fast acceptance chaos soak bench bench-quick bench-footprint bench-scaling bench-whatsapp verify image-check sbom check format coverage docs lock clean
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s  %s\n", $$1, $$2 }' Makefile
@@ -90,6 +90,9 @@ $(BENCH): requirements-bench.lock | $(STAMP)
 
 bench-footprint: $(STAMP) ## What the daemon holds, and how long it takes to start (half an hour)
 	@$(BIN)/python -m benchmarks.footprint $(ARGS)
+
+bench-scaling: $(STAMP) ## What a job costs before a million messages and five million ledger rows (half an hour)
+	@$(BIN)/python -m benchmarks.scaling $(ARGS)
 
 bench-whatsapp: $(STAMP) ## How fast messages go through the real library (six minutes)
 	@$(BIN)/python -m benchmarks.real_library $(ARGS)

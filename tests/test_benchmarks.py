@@ -41,6 +41,10 @@ from benchmarks.footprint_report import Held, Memory, Starts
 from benchmarks.footprint_report import report as footprint_report
 from benchmarks.measuring import Sample
 from benchmarks.processes import Footprint
+from benchmarks.scaling_report import Cell as MoreCell
+from benchmarks.scaling_report import More
+from benchmarks.scaling_report import Results as MoreResults
+from benchmarks.scaling_report import report as scaling_report
 from tests.support.amqp import SOMEBODY
 from whatsapp_worker.delivery import Delivery
 from whatsapp_worker.envelope import Rules, WhatsAppEnvelope, decode
@@ -333,3 +337,19 @@ async def test_the_ledger_in_memory_knows_what_was_sent() -> None:
         await ledger.sent(claim.job, "WA1")
     async with ledger.claim(delivery, envelope) as claim:
         assert isinstance(claim, AlreadySent)
+
+
+def test_the_report_on_more_of_everything_compares_within_each_round() -> None:
+    results = MoreResults()
+    for slow in (1.0, 10.0, 2.0):  # Of a machine: it slows down all that is measured in a round.
+        for more in (More.MESSAGES, More.JOBS, More.PREFETCH):
+            results.add(MoreCell(more, 1000), result(cpu=slow))
+            results.add(MoreCell(more, 5000), result(cpu=1.2 * slow))
+        for expired, seconds in ((0, 0.001), (500, 0.002)):
+            delays = [0.9] * WARM + [seconds] * 99 + [10 * seconds]
+            results.add(MoreCell(More.EXPIRED, expired), result(delays=delays))
+    text = scaling_report(results, 100, [0.5, 1.5])
+    assert text.count("| 5,000 | 24000 | 1.20 |") == 3
+    assert "At most 1.10 was aimed at: **missed**." in text
+    assert "At most 1.25 was aimed at: reached." in text
+    assert "| 500 | 2.00 | 20.00 | 20.00 |" in text
