@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from benchmarks.processes import load
@@ -21,6 +22,13 @@ def warn_if_busy() -> None:
     """Say so when the machine has other things to do."""
     if load() > BUSY:
         say(f"The load is {load():.1f} already: figures will be worse than they should be.")
+
+
+def tell(report: str, file: Path | None) -> None:
+    """Print a report, and keep it in a file if it is one of the full plan."""
+    sys.stdout.write(report)
+    if file is not None:
+        file.write_text(report)
 
 
 def run(main: Callable[[list[str]], int]) -> NoReturn:

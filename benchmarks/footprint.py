@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import aio_pika
 
-from benchmarks.command import run, say
+from benchmarks.command import run, say, tell
 from benchmarks.compare.messages import plain
 from benchmarks.compare.plan import CLASSIC
 from benchmarks.compare.queues import Queue
@@ -238,10 +238,7 @@ def main(arguments: list[str]) -> int:
     ):
         begun = starts(plan, node, Path(name))
         held = asyncio.run(memory(plan, node, Path(name)))
-    text = report(begun, held, load())
-    sys.stdout.write(text)
-    if plan is FULL:
-        RESULTS.write_text(text)
+    tell(report(begun, held, load()), RESULTS if plan is FULL else None)
     return 0
 
 

@@ -6,7 +6,6 @@ tests answers on 127.0.0.1 from this process; RabbitMQ is a node of our own.
 
 import argparse
 import asyncio
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager as Context
@@ -16,7 +15,7 @@ from itertools import count
 from pathlib import Path
 
 from benchmarks import table
-from benchmarks.command import run, say, warn_if_busy
+from benchmarks.command import run, say, tell, warn_if_busy
 from benchmarks.measuring import Measurement, Sample, measure, sampled
 from benchmarks.plan import FAR_SECONDS, FULL, QUICK, Plan, Workload
 from benchmarks.processes import file_system, load
@@ -143,10 +142,7 @@ def main(arguments: list[str]) -> int:
         opened.enter_context(node)
         bench = Bench(plan, Library.prepare(Path(copy)), node)
         samples = asyncio.run(_bounded(bench, storages))
-    text = table.report(plan, bench.results, samples, bench.loads)
-    sys.stdout.write(text)
-    if plan is FULL:
-        RESULTS.write_text(text)
+    tell(table.report(plan, bench.results, samples, bench.loads), RESULTS if plan is FULL else None)
     return 0
 
 

@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import sqlite3
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing
@@ -21,7 +20,7 @@ from time import time
 
 import aio_pika
 
-from benchmarks.command import run, say, warn_if_busy
+from benchmarks.command import run, say, tell, warn_if_busy
 from benchmarks.compare.contenders import OURS
 from benchmarks.compare.messages import plain
 from benchmarks.compare.plan import CLASSIC, PACED_SECONDS, WARM, rotated
@@ -216,10 +215,7 @@ def main(arguments: list[str]) -> int:
     ):
         bench = Bench(plan, node.login.url, Path(name))
         asyncio.run(bench.run())
-    text = report(bench.results, plan.jobs, bench.loads)
-    sys.stdout.write(text)
-    if plan is FULL:
-        RESULTS.write_text(text)
+    tell(report(bench.results, plan.jobs, bench.loads), RESULTS if plan is FULL else None)
     return 0
 
 

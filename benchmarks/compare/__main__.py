@@ -5,7 +5,6 @@
 
 import argparse
 import asyncio
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from time import monotonic
 import aio_pika
 from aio_pika.abc import AbstractConnection
 
-from benchmarks.command import run, say, warn_if_busy
+from benchmarks.command import run, say, tell, warn_if_busy
 from benchmarks.compare.contenders import BARE, CHECKING, CONTENDERS, PACKAGES, Contender
 from benchmarks.compare.plan import BACKLOG, PACED, QUICK, Cell, Plan, rotated
 from benchmarks.compare.queues import Queue
@@ -166,9 +165,8 @@ def main(arguments: list[str]) -> int:
     warn_if_busy()
     with new_node("bench", say) as node:
         text, complete = measured(plans, chosen, node)
-    sys.stdout.write(text)
-    if complete and plans is ALL and len(chosen) == len(CONTENDERS):
-        RESULTS.write_text(text)
+    full = complete and plans is ALL and len(chosen) == len(CONTENDERS)
+    tell(text, RESULTS if full else None)
     return 0 if complete else 1
 
 

@@ -76,6 +76,11 @@ async def daemon(
         yield running
 
 
+def telling(url: str) -> dict[str, str]:
+    """The setting that has spans sent there."""
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": url}
+
+
 def jobs(running: RunningDaemon) -> list[dict[str, Any]]:
     """The lines of settled jobs."""
     lines = [json.loads(line) for line in running.printed.splitlines(keepends=True) if "\n" in line]
@@ -119,9 +124,7 @@ async def test_spans_of_every_attempt_reach_the_collector(
     amqp_url: str, tmp_path: Path, daemon_output: Path, collector: Collector
 ) -> None:
     async with (
-        daemon(
-            amqp_url, tmp_path, daemon_output, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url
-        ) as running,
+        daemon(amqp_url, tmp_path, daemon_output, **telling(collector.url)) as running,
         connect(amqp_url) as client,
     ):
         await client.publish(envelope(destination=FAILS), **TRACED)
@@ -158,9 +161,7 @@ async def test_a_retried_job_without_a_publishers_trace_is_one_trace(
     amqp_url: str, tmp_path: Path, daemon_output: Path, collector: Collector
 ) -> None:
     async with (
-        daemon(
-            amqp_url, tmp_path, daemon_output, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url
-        ) as running,
+        daemon(amqp_url, tmp_path, daemon_output, **telling(collector.url)) as running,
         connect(amqp_url) as client,
     ):
         await client.publish(envelope(destination=FAILS))
@@ -174,7 +175,7 @@ async def test_a_collector_that_is_away_neither_stops_nor_delays_the_daemon(
 ) -> None:
     away = f"http://127.0.0.1:{free_ports(1)[0]}"
     async with (
-        daemon(amqp_url, tmp_path, daemon_output, OTEL_EXPORTER_OTLP_ENDPOINT=away) as running,
+        daemon(amqp_url, tmp_path, daemon_output, **telling(away)) as running,
         connect(amqp_url) as client,
     ):
         await client.publish(*(envelope(f"number {number}") for number in range(20)))
@@ -190,7 +191,7 @@ async def test_without_a_wish_for_spans_none_are_sent(
     daemon_output: Path,
     collector: Collector,
 ) -> None:
-    settings = {**off, **({"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url} if off else {})}
+    settings = {**off, **(telling(collector.url) if off else {})}
     async with (
         daemon(amqp_url, tmp_path, daemon_output, **settings) as running,
         connect(amqp_url) as client,
