@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -13,8 +14,10 @@ from tests.chaos.__main__ import main
 from tests.chaos.arena import Arena, Figure, Verdict, percentile
 from tests.chaos.runner import Result, Run, Runner, chosen
 from tests.chaos.scenario import BOTH, Kind, Scenario, all_scenarios
+from tests.integration.campaign import Publisher, declare_as_go_worker
+from tests.integration.messages import Planner
 from tests.integration.reckoning import LedgerFile, Reckoning
-from tests.support.amqp import WORK_QUEUE, connect
+from tests.support.amqp import EXCHANGE, WORK_QUEUE, connect
 
 GOOD = Verdict(
     attempted=9, confirmed=9, sent=8, twice=0, doubted=0, dead=1, parked=0,
@@ -167,3 +170,17 @@ def test_the_promise_is_broken_by_any_of_them(broken: str) -> None:
 def test_a_percentile_is_one_of_the_values() -> None:
     values = [0.3, 0.1, 0.2, 0.4]
     assert (percentile(values, 0.5), percentile(values, 0.99)) == (0.3, 0.4)
+
+
+@pytest.mark.integration
+async def test_what_reached_no_queue_is_not_called_confirmed(amqp_url: str) -> None:
+    """RabbitMQ confirms it, and tells of the return; of one without an id aiormq tells nobody."""
+    planner, publisher = Planner(Random(1)), Publisher(amqp_url)
+    async with connect(amqp_url) as client, client.channel() as channel:
+        await channel.declare_exchange(EXCHANGE, "direct", durable=True)
+        await publisher.publish([planner.keyless()])
+        await publisher.publish([planner.good(), planner.keyless()])
+        assert (len(publisher.confirmed), len(publisher.unknown)) == (0, 3)
+        await declare_as_go_worker(client)
+        await publisher.publish([planner.keyless()])
+    assert len(publisher.confirmed) == 1

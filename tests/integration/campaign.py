@@ -20,7 +20,7 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
-from aiormq.exceptions import ChannelPreconditionFailed, PublishError
+from aiormq.exceptions import ChannelPreconditionFailed
 from pamqp.commands import Basic
 from pydantic import SecretStr
 
@@ -70,6 +70,7 @@ class Publisher:
     url: str
     confirmed: list[Planned] = field(default_factory=list)
     unknown: list[Planned] = field(default_factory=list)
+    _returned: int = 0
 
     async def publish(self, planned: Sequence[Planned], window: int = WINDOW) -> None:
         """Publish each once, in order, at full speed; connect again as often as that takes."""
@@ -100,22 +101,37 @@ class Publisher:
             await asyncio.sleep(0.05)  # Nobody tells us when a broker is back.
 
     async def _publish_together(self, channel: AbstractChannel, planned: list[Planned]) -> None:
+        returned = self._returned
         answers = await asyncio.gather(
             *(publish_one(channel, each) for each in planned), return_exceptions=True
         )
         # aiormq tells what is returned by its message id, so of one without we can not be sure.
-        unrouted = any(isinstance(answer, PublishError) for answer in answers)
         for each, answer in zip(planned, answers, strict=True):
-            sure = answer is True and (each.message_id or not unrouted)
+            sure = answer is True and (each.message_id or self._returned == returned)
             (self.confirmed if sure else self.unknown).append(each)
 
     @asynccontextmanager
     async def _channel(self) -> AsyncIterator[AbstractChannel]:
         connection = await aio_pika.connect(self.url, timeout=10)
         try:
-            yield await confirming(connection)
+            channel = await confirming(connection)
+            self._count_returns(channel)
+            yield channel
         finally:
             await connection.close()
+
+    def _count_returns(self, channel: AbstractChannel) -> None:
+        """Notice messages that reached no queue; of those without a message id aiormq tells nobody.
+
+        A broker that has just come back confirms and returns what finds no queue yet.
+        """
+        take = channel._on_return_frame  # type: ignore[attr-defined]  # There is no other way.
+
+        async def count(frame: Basic.Return) -> None:
+            self._returned += 1
+            await take(frame)
+
+        channel._on_return_frame = count  # type: ignore[attr-defined]  # As above.
 
 
 async def confirming(connection: AbstractConnection) -> AbstractChannel:
