@@ -1,14 +1,13 @@
 """The process around the daemon: its logs, its session directory, its exit code, its end."""
 
 import asyncio
-import gc
 import logging
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NoReturn, TextIO
 
-from whatsapp_worker import logs
+from whatsapp_worker import logs, memory
 from whatsapp_worker.app import Daemon
 from whatsapp_worker.errors import Misconfigured, WorkerError
 from whatsapp_worker.service_manager import ServiceManager
@@ -26,6 +25,7 @@ def run_daemon(settings: Settings) -> int:
     0 after SIGTERM or Ctrl-C, 70 for a bug, 75 when another process holds the session directory or
     the worker has to start over, 78 when an operator has to change something first.
     """
+    memory.few_arenas()
     with ExitStack() as flushing:
         stream = logs.protect_stdout()
         flushing.enter_context(logs.configure(settings, stream=stream))
@@ -45,11 +45,7 @@ def _run(settings: Settings, abandon: Callable[[int], NoReturn], out: TextIO) ->
         with hold(settings.whatsapp_session_path):
             manager = ServiceManager.of(os.environ)
             daemon = Daemon(settings, abandon, out, manager)
-            # What there is by now stays, so Python need not look through it for garbage.  Else it
-            # waits until a quarter as much has come on top: megabytes, after outages (measured).
-            # And as there is little left to look through, it may look four times as often.
-            gc.set_threshold(700, 5, 5)
-            gc.freeze()
+            memory.all_is_built()
             return asyncio.run(daemon.run())
     except* Held as group:
         code = _say(group, os.EX_TEMPFAIL)

@@ -23,8 +23,9 @@ from whatsapp_worker.demo.rabbitmq import definitions
 
 PLANNED_AT_ONCE = 500
 """Messages of a load that are planned together; their rules must stand before the first of them."""
-RULES_KEPT = 300
-"""Destinations with a rule of their own: those of the last four thousand messages or so."""
+RULES_KEPT = 600
+"""Destinations with a rule of their own: those of the last eight thousand messages or so.  A busy
+machine may leave the worker minutes behind the load, and it has to find the rule all the same."""
 RULES_ARE_READ = 0.3
 """Seconds after which the sandbox has surely looked at its rules (it looks ten times a second)."""
 LIVEZ_EVERY = 0.5

@@ -1,0 +1,48 @@
+"""What keeps the memory of a process flat: run in a process of its own, because it stays so."""
+
+import subprocess
+import sys
+
+MANY_THREADS = """
+import ctypes, gc, sys, threading
+from whatsapp_worker import memory
+
+if "few" in sys.argv:
+    memory.few_arenas()
+all_there = threading.Barrier(9)
+
+def work():
+    kept = [bytes(2000) for _ in range(100)]
+    all_there.wait()
+
+for _ in range(8):
+    threading.Thread(target=work).start()
+all_there.wait()
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(libc.fopen(b"/dev/stdout", b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
+"""
+FROZEN = """
+import gc
+from whatsapp_worker import app, memory
+
+memory.all_is_built()
+print(gc.get_freeze_count() > 10_000, gc.isenabled(), len(gc.get_objects()) < 100)
+"""
+
+
+def run(program: str, *arguments: str) -> str:
+    """What a Python program prints."""
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_threads_share_two_heaps() -> None:
+    assert run(MANY_THREADS).count("<heap nr=") > 4
+    assert run(MANY_THREADS, "few").count("<heap nr=") == 2
+
+
+def test_what_was_built_is_not_searched_for_garbage() -> None:
+    assert run(FROZEN).split() == ["True", "True", "True"]
