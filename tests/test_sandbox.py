@@ -171,3 +171,10 @@ async def test_counts_are_forgotten_with_the_rule_that_asked_for_them(tmp_path: 
         rules.write_text(json.dumps({OTHER: {"fail": 1}}))
         await eventually(lambda: set(stand.sandbox._tries) == {OTHER}, "one is forgotten")
         await stand.send(OTHER)
+
+
+async def test_rules_that_are_alike_are_kept_once() -> None:
+    async with Stand(
+        {f"+1555{number:07d}": {"fail": number % 2} for number in range(100)}
+    ) as stand:
+        assert len({id(rule) for rule in stand.sandbox._rules.values()}) == 2

@@ -191,7 +191,7 @@ class Sandbox:
         if version == self._version:
             return
         try:
-            self._rules = Rules.validate_json(text)
+            rules = Rules.validate_json(text)
         except ValidationError as error:
             where = ", ".join(".".join(str(part) for part in e["loc"]) for e in error.errors())
             raise Misconfigured(
@@ -199,6 +199,8 @@ class Sandbox:
                 'as in {"+15550100": {"refuse": true}, "*": {"latency": 0.1}}'
             ) from None
         self._version = version
+        same = {rule: rule for rule in rules.values()}  # Most are like others: one of each will do.
+        self._rules = {destination: same[rule] for destination, rule in rules.items()}
         for destination in [each for each in self._tries if not self._rule(each).counts]:
             del self._tries[destination]
         offline = self._rules.get(EVERYONE, Rule()).offline
