@@ -25,10 +25,11 @@ from benchmarks.compare.contenders import OURS
 from benchmarks.compare.messages import plain
 from benchmarks.compare.plan import CLASSIC, PACED_SECONDS, WARM, rotated
 from benchmarks.compare.queues import Queue
+from benchmarks.compare.results import Results
 from benchmarks.compare.running import follow, started, told
 from benchmarks.contenders.contract import Result, Task
 from benchmarks.processes import load
-from benchmarks.scaling_report import Cell, More, Results, report
+from benchmarks.scaling_report import More, report
 from whatsapp_worker.demo.find import new_node
 from whatsapp_worker.store.database import FILE_NAME, Database
 
@@ -40,6 +41,14 @@ ROWS_AT_ONCE = 50_000
 DAY = 86_400.0
 KEPT, EXPIRED = 1 * DAY, 365 * DAY
 """Seconds since a job last changed: long before LEDGER_RETENTION_DAYS, and long after."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """So much of something."""
+
+    more: More
+    value: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,7 @@ class Bench:
     plan: Plan
     url: str
     directory: Path
-    results: Results = field(default_factory=Results)
+    results: Results[More] = field(default_factory=Results)
     loads: list[float] = field(default_factory=list)
     _queues: dict[int, Queue] = field(default_factory=dict)
 
@@ -119,8 +128,10 @@ class Bench:
                 await queue.fill(plain)
             for number in range(plan.rounds):
                 say(f"round {number + 1} of {plan.rounds}")
-                for cell in rotated(plan.cells, number):
-                    self.results.add(cell, await self._measure(cell))
+                done = {cell: await self._measure(cell) for cell in rotated(plan.cells, number)}
+                for more in More:
+                    values = [cell for cell in plan.cells if cell.more is more]
+                    self.results.add(more, {f"{cell.value:,}": done[cell] for cell in values})
 
     async def _measure(self, cell: Cell) -> Result:
         with tempfile.TemporaryDirectory(dir=self.directory) as name:

@@ -1,17 +1,11 @@
-"""What was measured where there was more of something, and the report on it."""
+"""The report on what was measured where there was more of something."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
-from statistics import median
 
-from benchmarks.compare.plan import WARM
 from benchmarks.compare.report import table
-from benchmarks.contenders.contract import Result
+from benchmarks.compare.results import CPU, LONGEST, P50, P99, RATE, Results
 from benchmarks.processes import machine
-
-MOST = {"messages in the queue": 1.10, "jobs in the ledger": 1.25}
-"""The most a job may cost where there is most, in what it costs where there is least."""
 
 
 class More(StrEnum):
@@ -23,49 +17,25 @@ class More(StrEnum):
     EXPIRED = "jobs to be forgotten"
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """So much of something."""
-
-    more: More
-    value: int
+MOST = {More.MESSAGES: 1.10, More.JOBS: 1.25}
+"""The most a job may cost where there is most, in what it costs where there is least."""
 
 
-@dataclass(slots=True)
-class Results:
-    """What was measured, round by round."""
+def report(results: Results[More], jobs: int, loads: Sequence[float]) -> str:
+    """All of it, in Markdown.
 
-    rounds: dict[Cell, list[Result]] = field(default_factory=dict)
-
-    def add(self, cell: Cell, result: Result) -> None:
-        """Add a measurement to the round that goes on."""
-        self.rounds.setdefault(cell, []).append(result)
-
-    def cells(self, more: More) -> list[Cell]:
-        """What was measured of this, the least first."""
-        return sorted((each for each in self.rounds if each.more is more), key=lambda c: c.value)
-
-    def cost(self, cell: Cell) -> float:
-        """Microseconds of processor time per job, the median of all rounds."""
-        return 1e6 * median(each.cpu_each for each in self.rounds[cell])
-
-    def ratio(self, cell: Cell) -> float:
-        """What a job costs here in what it costs where there is least: the rounds' median."""
-        least = self.rounds[self.cells(cell.more)[0]]
-        both = zip(self.rounds[cell], least, strict=True)
-        return median(here.cpu_each / there.cpu_each for here, there in both)
-
-
-def report(results: Results, jobs: int, loads: Sequence[float]) -> str:
-    """All of it, in Markdown."""
-    rounds = len(next(iter(results.rounds.values())))
+    Args:
+        results: by what there was more of; instead of contenders, how much, the least first.
+        jobs: per measurement.
+        loads: of the machine, after each.
+    """
     lines = [
         "# What a job costs where there is more of everything",
         "",
         "Written by `make bench-scaling`; README.md says how to read it.",
         "",
         f"{machine()}; load {min(loads):.1f} to {max(loads):.1f}, ours included.",
-        f"{jobs} jobs each, {rounds} interleaved round(s), classic queue.",
+        f"{jobs} jobs each, {len(results.rounds[More.JOBS])} interleaved round(s), classic queue.",
     ]
     for more in (More.MESSAGES, More.JOBS, More.PREFETCH):
         lines += ["", f"## More {more}", "", *_costs(results, more)]
@@ -73,34 +43,36 @@ def report(results: Results, jobs: int, loads: Sequence[float]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _costs(results: Results, more: More) -> Iterator[str]:
+def _costs(results: Results[More], more: More) -> Iterator[str]:
+    names = results.names(more)
     rows = [
         (
-            f"{cell.value:,}",
-            f"{results.cost(cell):.0f}",
-            f"{results.ratio(cell):.2f}",
-            f"{median(each.rate for each in results.rounds[cell]):.0f}",
+            name,
+            f"{1e6 * results.median(more, name, CPU):.0f}",
+            f"{results.ratio(more, name, names[0], CPU):.2f}",
+            f"{results.median(more, name, RATE):.0f}",
         )
-        for cell in results.cells(more)
+        for name in names
     ]
     yield from table((str(more), "CPU µs", "of the first", "jobs/s"), rows, words=0)
     if most := MOST.get(more):
-        ratio = results.ratio(results.cells(more)[-1])
+        reached = results.ratio(more, names[-1], names[0], CPU) <= most
         yield ""
-        yield f"At most {most:.2f} was aimed at: {'reached' if ratio <= most else '**missed**'}."
+        yield f"At most {most:.2f} was aimed at: {'reached' if reached else '**missed**'}."
 
 
-def _delays(results: Results) -> Iterator[str]:
+def _delays(results: Results[More]) -> Iterator[str]:
     """From publishing to the call of the sender, in milliseconds."""
-    rows = []
-    for cell in results.cells(More.EXPIRED):
-        rounds = [sorted(each.delays[WARM:]) for each in results.rounds[cell]]
-        shares = (0.5, 0.99, 1.0)
-        found = [
-            median(delays[min(len(delays) - 1, int(share * len(delays)))] for delays in rounds)
-            for share in shares
-        ]
-        rows.append((f"{cell.value:,}", *(f"{1000 * each:.2f}" for each in found)))
+    rows = [
+        (
+            name,
+            *(
+                f"{1000 * results.median(More.EXPIRED, name, delay):.2f}"
+                for delay in (P50, P99, LONGEST)
+            ),
+        )
+        for name in results.names(More.EXPIRED)
+    ]
     yield "From publishing to the call of the sender, 20 messages a second, from the start on."
     yield ""
     yield from table((str(More.EXPIRED), "p50 ms", "p99 ms", "longest ms"), rows, words=0)

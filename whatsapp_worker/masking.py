@@ -83,12 +83,13 @@ _SECRET_FIELD = re.compile(rf"(?i)(?:{_CONFIDENTIAL}|^body|^qr|^qr_code|^message
 
 # Shortcuts, which change nothing (a test compares): most values of a log line need no more --------
 
-_WORTH_A_LOOK = re.compile(r"[\d@=:\u2580\u2584\u2588\x1b]")
-"""Every pattern above needs at least one of these."""
+_SIGNS = r"@=:\u2580\u2584\u2588\x1b"
+_SIGN_OF_A_SECRET = re.compile(f"[{_SIGNS}]")
+"""Every secret above has one of these."""
+_WORTH_A_LOOK = re.compile(rf"[\d{_SIGNS}]")
+"""What has none of these has neither a secret nor a number."""
 _IDENTIFIER = re.compile(rf"{_UUID}|{_HEX}")
 """Text that is nothing but this stays as it is."""
-_SIGN_OF_A_SECRET = re.compile(r"[@=:\u2580\u2584\u2588\x1b]")
-"""Every secret above has one of these."""
 _ENOUGH_DIGITS = re.compile(r"@|(?:\d\D*){7}")
 """Without, there is no number: the shortest has a '+' and seven digits, or is an address."""
 
@@ -142,11 +143,11 @@ def mask_value(value: object, depth: int = 0) -> object:
 
 def mask_field(name: str, value: object, depth: int = 0) -> object:
     """Mask a named value; some names make their whole value a secret (`password`, `body`)."""
-    return MASK if value is not None and is_secret(name) else mask_value(value, depth)
+    return MASK if value is not None and _is_secret(name) else mask_value(value, depth)
 
 
 @lru_cache(maxsize=1024)
-def is_secret(name: str) -> bool:
+def _is_secret(name: str) -> bool:
     """Whether a name makes its whole value a secret."""
     return _SECRET_FIELD.search(name) is not None
 

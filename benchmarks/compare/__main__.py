@@ -48,7 +48,7 @@ class Comparison:
 
     contenders: Sequence[Contender]
     url: str
-    results: Results = field(default_factory=Results)
+    results: Results[Cell] = field(default_factory=Results)
     loads: list[float] = field(default_factory=list)
     _numbers: "count[int]" = field(default_factory=count)
 

@@ -90,7 +90,7 @@ class Verdict:
         return self.aim.met(self.ratio)
 
 
-def verdicts(results: Results) -> Iterator[Verdict]:
+def verdicts(results: Results[Cell]) -> Iterator[Verdict]:
     """Every aim under every condition that it is for, if both sides were measured."""
     for aim in AIMS:
         for cell in results.rounds:

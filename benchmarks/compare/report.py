@@ -31,7 +31,7 @@ class Setting:
     messages: int
 
 
-def report(setting: Setting, results: Results) -> str:
+def report(setting: Setting, results: Results[Cell]) -> str:
     """All of it."""
     backlogs = [cell for cell in results.rounds if cell.pace is None]
     paced = [cell for cell in results.rounds if cell.pace is not None]
@@ -57,12 +57,12 @@ def report(setting: Setting, results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rounds(cells: Iterable[Cell], results: Results) -> str:
+def _rounds(cells: Iterable[Cell], results: Results[Cell]) -> str:
     counts = sorted({len(results.rounds[cell]) for cell in cells})
     return f"{' or '.join(map(str, counts))} interleaved round(s)"
 
 
-def _rates(cells: Iterable[Cell], results: Results) -> Iterator[Sequence[str]]:
+def _rates(cells: Iterable[Cell], results: Results[Cell]) -> Iterator[Sequence[str]]:
     for cell in cells:
         for name in results.names(cell):
             yield (
@@ -76,7 +76,7 @@ def _rates(cells: Iterable[Cell], results: Results) -> Iterator[Sequence[str]]:
             )
 
 
-def _delays(cells: Iterable[Cell], results: Results) -> Iterator[Sequence[str]]:
+def _delays(cells: Iterable[Cell], results: Results[Cell]) -> Iterator[Sequence[str]]:
     for cell in cells:
         for name in results.names(cell):
 
@@ -94,7 +94,7 @@ def _delays(cells: Iterable[Cell], results: Results) -> Iterator[Sequence[str]]:
             )
 
 
-def _aims(results: Results) -> Iterator[str]:
+def _aims(results: Results[Cell]) -> Iterator[str]:
     rows = (
         (each.aim.words, each.cell.conditions, f"{each.ratio:.2f}", "yes" if each.met else "**no**")
         for each in verdicts(results)
