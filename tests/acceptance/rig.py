@@ -30,8 +30,6 @@ FIGURES = "figures"
 LOGIN_SECONDS = 60.0
 """Pairing and login take 0.3 s alone (measured), and far longer among many others on two cores."""
 
-STATE_METRIC = 'whatsapp_state{state="%s"} 1.0'
-
 SETTINGS = {
     "WHATSAPP_SENDER": "neonize",
     "WHATSAPP_SEND_INTERVAL": "0",

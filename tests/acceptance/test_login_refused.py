@@ -23,7 +23,6 @@ RESTRICTIONS = {
     415: "a code the library lacks",
     418: "a code the library lacks",
 }
-BAN = Fail(402, code=101, expire=3600)
 BANS_THE_LIBRARY_CANNOT_READ = (Fail(402), Fail(402, code=999, expire=3600))
 
 WAITED_OUT_SECONDS = 150.0

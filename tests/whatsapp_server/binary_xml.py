@@ -19,9 +19,6 @@ from tests.whatsapp_server.stanza import (
     Node,
 )
 
-DICTIONARY_VERSION = 3
-"""Of the dictionaries in neonize 0.5.2; a client says it in the fourth byte of its connection."""
-
 COMPRESSED = 2
 """Flag in the first byte of a frame: zlib follows."""
 

@@ -36,7 +36,6 @@ Arguments = dict[str, Any]
 DEAD_EXCHANGE = "woragis.dlx"
 CLASH = "inequivalent arg"
 """In RabbitMQ's own words, between which arguments and values."""
-USED = "is used as it is"
 FIRST_LOOKED_AT_AGAIN = 60.0
 """Seconds; the worker looks every 30 s at what only a person can mend."""
 FRAME = 131_072 - 8 - 12
