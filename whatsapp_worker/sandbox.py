@@ -16,7 +16,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+)
 
 from whatsapp_worker.envelope import WhatsAppEnvelope
 from whatsapp_worker.errors import (
@@ -69,7 +77,12 @@ class Rule(BaseModel):
         return bool(self.fail or self.doubt)
 
 
-Rules = TypeAdapter(dict[str, Rule])
+def _shared(rule: Rule, known: ValidationInfo[dict[Rule, Rule]]) -> Rule:
+    """The first rule like this one: a file of many has few kinds, and is read again and again."""
+    return known.context.setdefault(rule, rule)
+
+
+Rules = TypeAdapter(dict[str, Annotated[Rule, AfterValidator(_shared)]])
 
 
 class Sandbox:
@@ -191,7 +204,7 @@ class Sandbox:
         if version == self._version:
             return
         try:
-            rules = Rules.validate_json(text)
+            rules = Rules.validate_json(text, context={})
         except ValidationError as error:
             where = ", ".join(".".join(str(part) for part in e["loc"]) for e in error.errors())
             raise Misconfigured(
@@ -199,8 +212,7 @@ class Sandbox:
                 'as in {"+15550100": {"refuse": true}, "*": {"latency": 0.1}}'
             ) from None
         self._version = version
-        same = {rule: rule for rule in rules.values()}  # Most are like others: one of each will do.
-        self._rules = {destination: same[rule] for destination, rule in rules.items()}
+        self._rules = rules
         for destination in [each for each in self._tries if not self._rule(each).counts]:
             del self._tries[destination]
         offline = self._rules.get(EVERYONE, Rule()).offline
