@@ -156,6 +156,23 @@ async def test_keeps_a_result_until_the_file_takes_it(bench: Bench) -> None:
     upkeep.cancel()
 
 
+async def test_nothing_new_begins_before_the_file_has_taken_what_happened(bench: Bench) -> None:
+    """Else two jobs would be in doubt if the process were killed now."""
+    trouble = Trouble(bench)
+    upkeep = asyncio.create_task(bench.ledger.run(1e9, lambda _count: None))
+    first, second = keyed(), keyed(message_id="m-2")
+    async with bench.ledger.claim(first, message()) as one, bench.ledger.claim(second, message()):
+        await bench.ledger.sending(one.job)
+        trouble.start()
+        sent = asyncio.create_task(bench.ledger.sent(one.job, "WA1"))
+        await eventually(lambda: bench.ledger.problem is not None, within=10)
+        trouble.stop()
+        await eventually(lambda: bench.ledger.problem is None, within=10)
+        await bench.begin(keyed(message_id="m-3"))
+        assert sent.done()
+    upkeep.cancel()
+
+
 async def test_says_what_to_do_when_the_directory_can_not_be_written(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).mkdir()  # Root may write anywhere: only this stops it as well.
     with pytest.raises(Misconfigured, match="see that its directory is writable"):

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -28,6 +28,7 @@ from whatsapp_worker.pipeline import Pipeline
 from whatsapp_worker.retry import RetryPolicy
 from whatsapp_worker.settings import OnUnknown
 from whatsapp_worker.store import SqliteLedger
+from whatsapp_worker.store.database import Database, Row
 
 NUMBER = "+5511999990001"
 BROKEN = Transient(ErrorType.SERVER_ERROR, "WhatsApp answered 503")
@@ -274,6 +275,27 @@ async def test_sends_in_the_order_of_the_queue(worker: Worker) -> None:
     worker.broker.end()
     await worker.pipeline.run()
     assert [text for _, text in worker.sender.sent] == [f"text {n}" for n in range(20)]
+
+
+async def test_the_result_of_a_job_and_the_beginning_of_the_next_are_one_commit(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So at most one job is SENDING at any time, and one commit a job is enough."""
+    commits: list[list[tuple[str, int]]] = []
+    keys: dict[str, int] = {}
+    put = Database.put
+
+    async def noted(database: Database, rows: Sequence[Row]) -> Sequence[None]:
+        done = await put(database, rows)
+        commits.append([(row.state, keys.setdefault(row.key, len(keys) + 1)) for row in rows])
+        return done
+
+    monkeypatch.setattr(Database, "put", noted)
+    worker.broker.put(*(job(number) for number in range(5)))
+    worker.broker.end()
+    await worker.pipeline.run()
+    between = [[("SENT", n), ("SENDING", n + 1)] for n in range(1, 5)]
+    assert commits == [[("SENDING", 1)], *between, [("SENT", 5)]]
 
 
 async def test_finishes_what_was_begun_when_deliveries_end(worker: Worker) -> None:

@@ -89,7 +89,6 @@ class Pipeline:
         except Exception as bug:  # The only catch-all: it may have been sent.
             log.exception("a bug in the sender")
             return await self._failed(job, InDoubt(f"a bug in the sender: {type(bug).__name__}"))
-        await self.ledger.sent(job, whatsapp_id)
         return outcome.Sent(job, whatsapp_id)
 
     async def _failed(self, job: outcome.Job, error: JobError) -> outcome.Outcome:
@@ -98,7 +97,10 @@ class Pipeline:
     async def settle(self, delivery: Delivery, fate: outcome.Outcome) -> outcome.Outcome:
         """Act on what was decided.  Nobody else acks, and an ack comes last."""
         match fate:
-            case outcome.Sent() | outcome.Duplicate():
+            case outcome.Sent(job, whatsapp_id):
+                await self.ledger.sent(job, whatsapp_id)
+                await self.broker.ack(delivery)
+            case outcome.Duplicate():
                 await self.broker.ack(delivery)
             case outcome.Reject():
                 await self.broker.reject(delivery, fate)

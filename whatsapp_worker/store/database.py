@@ -3,9 +3,10 @@
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Self
 
@@ -58,7 +59,9 @@ class Row:
 
 
 _COLUMNS = ", ".join(Row.__dataclass_fields__)
-_PUT = f"INSERT OR REPLACE INTO jobs ({_COLUMNS}) VALUES ({', '.join('?' * 12)})"  # noqa: S608  Our own column names.
+_values = attrgetter(*Row.__dataclass_fields__)
+_PUT = f"INSERT OR REPLACE INTO jobs ({_COLUMNS}) VALUES "  # noqa: S608  Our own column names.
+_PLACES = f"({', '.join('?' * 12)})"
 _PROBE = """
     BEGIN IMMEDIATE;
     INSERT OR REPLACE INTO jobs (key, print, keyless, state, attempt, unknown_count, first_seen,
@@ -106,15 +109,19 @@ class Database:
         """Close the file."""
         await self._connection.close()
 
-    async def get(self, key: str) -> Row | None:
-        """Read one job."""
-        rows = await self._fetch(_SELECT + "WHERE key = ?", (key,))
-        return rows[0] if rows else None
+    async def get(self, keys: Sequence[str]) -> list[Row | None]:
+        """Read some jobs; None stands for each that is not there."""
+        places = ", ".join("?" * len(keys))
+        found = await self._fetch(f"{_SELECT}WHERE key IN ({places})", keys)
+        rows = {row.key: row for row in found}
+        return [rows.get(key) for key in keys]
 
-    async def put(self, row: Row) -> None:
-        """Write one job; durable when this returns."""
-        values = tuple(getattr(row, name) for name in Row.__dataclass_fields__)
-        await self._connection.execute(_PUT, values)
+    async def put(self, rows: Sequence[Row]) -> list[None]:
+        """Write some jobs in one commit; durable when this returns."""
+        statement = _PUT + ", ".join([_PLACES] * len(rows))
+        values = [value for row in rows for value in _values(row)]
+        await self._connection.execute_fetchall(statement, values)
+        return [None] * len(rows)
 
     async def settle(self, key: str) -> None:
         """Keep that the delivery of a keyless job does not come again."""
@@ -173,7 +180,7 @@ class Database:
         )
         return int(count)
 
-    async def _fetch(self, sql: str, values: tuple[object, ...]) -> list[Row]:
+    async def _fetch(self, sql: str, values: Sequence[object]) -> list[Row]:
         rows = await self._connection.execute_fetchall(sql, values)
         return [Row(row[0], row[1], bool(row[2]), *row[3:]) for row in rows]
 

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from whatsapp_worker.errors import Misconfigured, PauseReason, Unavailable
-from whatsapp_worker.store.database import Database
+from whatsapp_worker.store.batches import RETRY_AFTER, Batches
+from whatsapp_worker.store.database import Database, Row
 
 log = logging.getLogger(__name__)
-
-RETRY_AFTER = 1.0
-"""Seconds between two tries to use a file that could not be used."""
 
 T = TypeVar("T")
 
@@ -32,6 +30,8 @@ class LedgerFile:
         self._report = report
         self._database: Database | None = None
         self._broken = asyncio.Event()
+        self._reads = Batches[str, Row | None](lambda keys: self.use(lambda db: db.get(keys)))
+        self._writes = Batches[Row, None](lambda rows: self.use(lambda db: db.put(rows)))
         self.problem: str | None = None
 
     async def open(self, first: Callable[[Database], Awaitable[T]]) -> T:
@@ -41,12 +41,17 @@ class LedgerFile:
             done = await first(self._database)
             await self._database.check()
         except (sqlite3.Error, OSError) as error:
-            await self.close()
+            await self._let_go()
             raise Misconfigured(self._sentence(error)) from None
         return done
 
     async def close(self) -> None:
-        """Close the file."""
+        """Close the file; what could not be written so far is not."""
+        await self._reads.close()
+        await self._writes.close()
+        await self._let_go()
+
+    async def _let_go(self) -> None:
         if self._database is not None:
             await self._database.close()
             self._database = None
@@ -68,12 +73,22 @@ class LedgerFile:
             self._fault(error)
             raise Unavailable(PauseReason.LEDGER, str(error)) from error
 
-    async def insist(self, commit: Callable[[], Awaitable[None]]) -> None:
-        """Commit what has happened already, however long it takes: to forget it would lie."""
-        while True:
-            with suppress(Unavailable):
-                return await commit()
-            await asyncio.sleep(RETRY_AFTER)  # `mend` is at it.
+    async def get(self, key: str) -> Row | None:
+        """Read one job; raises Unavailable."""
+        self.usable()
+        return await self._reads.ask(key)
+
+    async def put(self, row: Row) -> None:
+        """Commit one job, behind all that was given earlier; raises Unavailable."""
+        self.usable()
+        await self._writes.ask(row)
+
+    async def insist(self, row: Row) -> None:
+        """Commit what has happened already, however long it takes: to forget it would lie.
+
+        And before anything that is given later: nothing new begins upon a state that is not kept.
+        """
+        await self._writes.ask(row, owed=True)
 
     async def mend(self, within: float) -> None:
         """Wait up to so many seconds for a fault, and return once it is mended."""
@@ -96,7 +111,7 @@ class LedgerFile:
         database = self._database
         gone = database is not None and not database.in_place
         copy = await self._saved(database) if database is not None and gone else None
-        await self.close()
+        await self._let_go()
         if gone:
             _put_in_place(copy, self._path)
         await self.open(Database.probe)

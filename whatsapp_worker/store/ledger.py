@@ -181,7 +181,7 @@ class SqliteLedger:
                 await self._file.use(partial(Database.settle, key=other.key))
 
     async def _judge(self, key: str, held: _Held, delivery: Delivery) -> Claim:
-        row = await self._file.use(lambda db: db.get(key))
+        row = await self._file.get(key)
         if row is None:
             return Fresh(Job(key, delivery.attempt, first_seen=self._clock()))
         if row.print != held.print and delivery.job_key is None:
@@ -226,17 +226,17 @@ class SqliteLedger:
 
     async def unsent(self, job: Job) -> None:
         """See ports.Ledger.unsent."""
-        await self._file.insist(lambda: self._put(job, "NEW"))
+        await self._put(job, "NEW", owed=True)
 
     async def sent(self, job: Job, whatsapp_id: str) -> None:
         """See ports.Ledger.sent."""
-        await self._file.insist(lambda: self._put(job, "SENT", whatsapp_id=whatsapp_id))
+        await self._put(job, "SENT", owed=True, whatsapp_id=whatsapp_id)
 
     async def failed(self, job: Job, error: JobError) -> Job:
         """See ports.Ledger.failed."""
         if isinstance(error, InDoubt):
             job = replace(job, unknown_count=job.unknown_count + 1)
-        await self._file.insist(lambda: self._put(job, "FAILED", error=error))
+        await self._put(job, "FAILED", owed=True, error=error)
         return job
 
     async def retried(self, retry: Retry) -> None:
@@ -253,6 +253,7 @@ class SqliteLedger:
         job: Job,
         state: str,
         *,
+        owed: bool = False,
         whatsapp_id: str | None = None,
         error: JobError | None = None,
         due_at: float | None = None,
@@ -272,7 +273,7 @@ class SqliteLedger:
             updated_at=self._clock(),
             due_at=due_at,
         )
-        await self._file.use(lambda db: db.put(row))
+        await (self._file.insist(row) if owed else self._file.put(row))
         if keyless is not None:
             keyless.state = state
 
