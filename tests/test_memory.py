@@ -7,8 +7,8 @@ MANY_THREADS = """
 import ctypes, gc, sys, threading
 from whatsapp_worker import memory
 
-if "few" in sys.argv:
-    memory.few_arenas()
+if "one" in sys.argv:
+    memory.one_heap()
 all_there = threading.Barrier(9)
 
 def work():
@@ -39,9 +39,9 @@ def run(program: str, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def test_threads_share_two_heaps() -> None:
+def test_threads_share_one_heap() -> None:
     assert run(MANY_THREADS).count("<heap nr=") > 4
-    assert run(MANY_THREADS, "few").count("<heap nr=") == 2
+    assert run(MANY_THREADS, "one").count("<heap nr=") == 1
 
 
 def test_what_was_built_is_not_searched_for_garbage() -> None:

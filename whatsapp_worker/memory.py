@@ -6,16 +6,18 @@ from contextlib import suppress
 
 _ARENA_MAX = -8
 """M_ARENA_MAX in glibc's malloc.h; `man 3 mallopt`."""
-ARENAS = 2
-"""Heaps that threads share.  By default each thread may get one of its own, eight for every core,
-and what is freed in one is no use to the others: the ledger's cache of 2 MB, whose thread changes
-with every outage of the disk, came to lie in several (measured)."""
 
 
-def few_arenas() -> None:
-    """Have threads share their heaps; call it before there are any.  Without glibc, do nothing."""
+def one_heap() -> None:
+    """Have all threads share one heap; call it before there are any.  Without glibc, do nothing.
+
+    By default a thread gets one of its own, up to eight for every core, and what is freed in one is
+    no use to the others.  The thread of the ledger's file changes with every outage of the disk,
+    and with it the heap in which SQLite's cache of 2 MB lay: the old place stayed (measured, with
+    two heaps as well).  With the GIL there is nobody to wait for one heap.
+    """
     with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_ARENA_MAX, ARENAS)
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
 
 
 def all_is_built() -> None:

@@ -25,7 +25,7 @@ def run_daemon(settings: Settings) -> int:
     0 after SIGTERM or Ctrl-C, 70 for a bug, 75 when another process holds the session directory or
     the worker has to start over, 78 when an operator has to change something first.
     """
-    memory.few_arenas()
+    memory.one_heap()
     with ExitStack() as flushing:
         stream = logs.protect_stdout()
         flushing.enter_context(logs.configure(settings, stream=stream))
