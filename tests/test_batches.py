@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from whatsapp_worker.delivery import trace
 from whatsapp_worker.errors import PauseReason, Unavailable
 from whatsapp_worker.store import batches
 from whatsapp_worker.store.batches import MOST, Batches
@@ -17,6 +18,7 @@ class File:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
+        self.traces: list[str] = []
         self.trouble: list[Exception] = []
         self.works = asyncio.Event()
         self.works.set()
@@ -27,6 +29,7 @@ class File:
         if self.trouble:
             raise self.trouble.pop(0)
         self.batches.append(list(numbers))
+        self.traces.append(trace.get())
         return [2 * number for number in numbers]
 
     def ask(self, number: int, *, owed: bool = False) -> asyncio.Task[int]:
@@ -120,6 +123,13 @@ async def test_a_bug_reaches_all_who_wait_whatever_is_owed() -> None:
     found = await asyncio.gather(file.ask(1), file.ask(2, owed=True), return_exceptions=True)
     assert [type(each) for each in found] == [ZeroDivisionError, ZeroDivisionError]
     assert await file.ask(3) == 6
+
+
+async def test_a_batch_belongs_to_no_job_of_those_in_it() -> None:
+    file = File()
+    trace.set("of one job")
+    await file.ask(1)
+    assert file.traces == [""]
 
 
 async def test_closed_it_does_no_more() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -55,7 +56,8 @@ class Batches(Generic[Item, Result]):
         waiting = _Waiting[Item, Result](item, owed)
         self._waiting.append(waiting)
         if self._task is None:
-            self._task = asyncio.create_task(self._run())
+            # In no job's context: what is logged on the way is about the file, not about one job.
+            self._task = asyncio.create_task(self._run(), context=Context())
         return await waiting.result
 
     async def close(self) -> None:
