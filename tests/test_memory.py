@@ -31,6 +31,21 @@ from whatsapp_worker import app, memory
 memory.all_is_built()
 print(gc.get_freeze_count() > 10_000, gc.isenabled(), len(gc.get_objects()) < 100)
 """
+PILE = """
+import weakref
+from whatsapp_worker import memory
+
+class Node:
+    def __init__(self):
+        self.me = self
+
+memory.all_is_built()
+there, highest = weakref.WeakSet(), 0
+for _ in range(20_000):
+    there.add(Node())
+    highest = max(highest, len(there))
+print(highest)
+"""
 
 
 def run(program: str, *arguments: str) -> str:
@@ -46,3 +61,7 @@ def test_threads_share_one_heap() -> None:
 
 def test_what_was_built_is_not_searched_for_garbage() -> None:
     assert run(FROZEN).split() == ["True", "True", "True"]
+
+
+def test_garbage_of_cycles_does_not_pile_up() -> None:
+    assert int(run(PILE)) < 1500
