@@ -25,11 +25,10 @@ def one_heap() -> None:
 def all_is_built() -> None:
     """Say that what there is by now stays, so that nobody looks through it for garbage.
 
-    With as little left to look through (a few thousand objects) Python can look often, and always
-    through all of it.  Else what outages leave in cycles, connections and tracebacks, piles up by
-    chance: up to 5,000 objects and two minutes old, and a megabyte that was taken for such a pile is
-    not handed back (measured in soaks).  Work without outages leaves no such garbage: 2,000 jobs
-    made Python look once.
+    With as little left to look through, a few thousand objects, Python can look often.  Else what
+    outages leave in cycles, connections and tracebacks, piles up by chance, to 5,000 objects in two
+    minutes; and a megabyte that was taken for such a pile is not handed back (measured in soaks).
+    Work without outages leaves no such garbage: 2,000 jobs made Python look once.
     """
     gc.set_threshold(NEW_OBJECTS, 0, 0)
     gc.freeze()
