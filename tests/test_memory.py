@@ -33,6 +33,7 @@ print(gc.get_freeze_count() > 10_000, gc.isenabled(), len(gc.get_objects()) < 10
 """
 PILE = """
 import weakref
+from collections import deque
 from whatsapp_worker import memory
 
 class Node:
@@ -40,11 +41,12 @@ class Node:
         self.me = self
 
 memory.all_is_built()
-there, highest = weakref.WeakSet(), 0
+there, used, most = weakref.WeakSet(), deque(maxlen=1000), 0
 for _ in range(20_000):
-    there.add(Node())
-    highest = max(highest, len(there))
-print(highest)
+    used.append(Node())  # For long enough to be no longer among the new ones when it ends.
+    there.add(used[-1])
+    most = max(most, len(there) - len(used))
+print(most)
 """
 
 
