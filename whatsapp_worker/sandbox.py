@@ -106,8 +106,8 @@ class Sandbox:
         on_stuck: Callable[[], None],
     ) -> None:
         self._source = rules or "{}"
-        # Made once: pathlib interns every part of a path, and Python's table of such strings grew by
-        # a megabyte when ten a second came and went (measured).
+        # Made once: pathlib interns all parts of a path, and Python's table of such strings grew by
+        # a megabyte where ten a second came and went (measured).
         self._file = Path(self._source[1:]) if self._source.startswith("@") else None
         self._outbox = outbox
         self._report = report
