@@ -132,14 +132,24 @@ async def test_a_batch_belongs_to_no_job_of_those_in_it() -> None:
     assert file.traces == [""]
 
 
-async def test_closed_it_does_no_more() -> None:
+async def test_closed_it_forgets_what_waited_and_can_be_used_anew() -> None:
     file = File()
-    await file.box.close()
-    file.trouble = [BROKEN]
+    file.works.clear()
     owed = file.ask(1, owed=True)
     await until_asked()
     await file.box.close()
-    await until_asked()
+    file.works.set()
+    assert await file.ask(2) == 4
+    assert file.batches == [[2]]
     assert not owed.done()
-    assert not file.batches
     owed.cancel()
+
+
+async def test_closed_before_it_began_it_can_be_used_anew() -> None:
+    file = File()
+    first = file.ask(1)
+    await asyncio.sleep(0)
+    await file.box.close()
+    assert await file.ask(2) == 4
+    assert file.batches == [[2]]
+    first.cancel()

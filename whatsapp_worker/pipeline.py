@@ -98,6 +98,7 @@ class Pipeline:
         """Act on what was decided.  Nobody else acks, and an ack comes last."""
         match fate:
             case outcome.Sent(job, whatsapp_id):
+                # Nothing waited since the turn ended: it comes before SENDING of the next job.
                 await self.ledger.sent(job, whatsapp_id)
                 await self.broker.ack(delivery)
             case outcome.Duplicate():

@@ -39,7 +39,7 @@ class Broker(Protocol):
 
 
 class Ledger(Protocol):
-    """What survives a crash.  Each method returns after its commit."""
+    """What survives a crash.  Each method returns after its commit, and they commit in order."""
 
     def claim(self, delivery: Delivery, envelope: WhatsAppEnvelope) -> Context[outcome.Claim]:
         """Hold the job of a delivery; a second claim of it waits until the first is over.

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -61,11 +60,12 @@ class Batches(Generic[Item, Result]):
         return await waiting.result
 
     async def close(self) -> None:
-        """Stop, whatever waits."""
+        """Stop, and forget what waits."""
+        self._waiting.clear()
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
+            self._task = None  # One that was cancelled before it began could not say so itself.
 
     async def _run(self) -> None:
         try:
