@@ -1,25 +1,18 @@
 """What is believed of a message that anybody may have put into the dead-letter queue."""
 
 from typing import Any
-from unittest.mock import sentinel
 
-from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
-from pamqp.header import ContentHeader
 
 from whatsapp_worker.amqp.dead_letters import MOST_CHARACTERS, DeadLetters, Entry
+from whatsapp_worker.amqp.incoming import Arrival
 from whatsapp_worker.settings import Settings
 
 
 def entry(**headers: Any) -> Entry:
     """A message with these headers and a body that is no envelope, as the tool reads it."""
-    message = DeliveredMessage(
-        Basic.Deliver("tag", 1, False, "", "key"),
-        ContentHeader(body_size=2, properties=Basic.Properties(headers=headers)),
-        b"{}",
-        sentinel.channel,
-    )
-    return DeadLetters(Settings())._entry(0, message)
+    arrival = Arrival(1, False, "", Basic.Properties(headers=headers), b"{}")
+    return DeadLetters(Settings())._entry(0, arrival)
 
 
 def test_a_header_is_read_as_far_as_ours_would_be_long() -> None:

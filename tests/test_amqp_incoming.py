@@ -1,15 +1,12 @@
 from datetime import UTC, datetime
 from typing import Any
-from unittest.mock import sentinel
 
 import pytest
-from aiormq.abc import DeliveredMessage
 from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
-from pamqp.header import ContentHeader
 
-from whatsapp_worker.amqp.incoming import delivery_of, trace_id, trace_parent
+from whatsapp_worker.amqp.incoming import Arrival, delivery_of, trace_id, trace_parent
 from whatsapp_worker.delivery import Delivery, Receipt
 
 KEY = "0123456789abcdef" * 4
@@ -19,13 +16,8 @@ PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 def message(
     body: bytes = b"{}", exchange: str = "", redelivered: bool = False, **properties: Any
-) -> DeliveredMessage:
-    return DeliveredMessage(
-        Basic.Deliver("tag", 1, redelivered, exchange, "key"),
-        ContentHeader(body_size=len(body), properties=Basic.Properties(**properties)),
-        body,
-        sentinel.channel,
-    )
+) -> Arrival:
+    return Arrival(1, redelivered, exchange, Basic.Properties(**properties), body)
 
 
 def read(*args: Any, **properties: Any) -> Delivery:
@@ -152,7 +144,7 @@ values: st.SearchStrategy[Any] = st.recursive(
 )
 def test_reading_never_raises(headers: dict[str, Any], odd: object) -> None:
     poisoned = message(headers=headers)
-    poisoned.header.properties.timestamp = odd  # type: ignore[assignment]  # That is the point.
+    poisoned.properties.timestamp = odd  # type: ignore[assignment]  # That is the point.
     delivery = delivery_of(poisoned, Receipt(), max_attempts=6)
     assert 0 <= delivery.attempt <= 6
     assert len(delivery.trace_id) == 32
@@ -161,5 +153,5 @@ def test_reading_never_raises(headers: dict[str, Any], odd: object) -> None:
 
 def test_headers_that_are_no_table_are_no_headers() -> None:
     poisoned = message()
-    poisoned.header.properties.headers = [1]  # type: ignore[assignment]  # That is the point.
+    poisoned.properties.headers = [1]  # type: ignore[assignment]  # That is the point.
     assert delivery_of(poisoned, Receipt(), max_attempts=6).attempt == 0

@@ -5,11 +5,9 @@ import re
 import struct
 from datetime import datetime
 from typing import Any
-from unittest.mock import sentinel
 
 import pamqp.frame
 import pytest
-from aiormq.abc import DeliveredMessage
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pamqp import base, decode
@@ -21,7 +19,7 @@ from tests.fuzz.drawing import examples, spoilt
 from tests.support.poison import BAD, ODD_BUT_READABLE, POISONS, deep, flagged, short, table
 from whatsapp_worker import envelope
 from whatsapp_worker.amqp import tolerant
-from whatsapp_worker.amqp.incoming import delivery_of
+from whatsapp_worker.amqp.incoming import Arrival, delivery_of
 from whatsapp_worker.delivery import Delivery, Receipt
 from whatsapp_worker.envelope import Rules
 from whatsapp_worker.errors import ErrorType, Invalid
@@ -159,13 +157,7 @@ def read(raw: bytes) -> Basic.Properties | None:
 
 
 def delivered(properties: Basic.Properties, exchange: str) -> Delivery:
-    message = DeliveredMessage(
-        Basic.Deliver("tag", 1, False, exchange, "key"),
-        ContentHeader(body_size=len(ENVELOPE), properties=properties),
-        ENVELOPE,
-        sentinel.channel,
-    )
-    return delivery_of(message, Receipt(), MOST_ATTEMPTS)
+    return delivery_of(Arrival(1, False, exchange, properties, ENVELOPE), Receipt(), MOST_ATTEMPTS)
 
 
 def original(raw: bytes) -> Basic.Properties | None:
@@ -231,6 +223,22 @@ def check_own_headers(delivery: Delivery, properties: Basic.Properties, exchange
         assert delivery.job_key in (None, headers.get("x-job-key"))
         assert delivery.replay == ("x-failed-at" in headers)
         assert delivery.attempt in (0, headers.get("x-attempt"))
+
+
+@examples(200)
+@given(RAW)
+@example(b"")
+@example(b"\0\1")
+@example(b"\0\1" * 9)
+def test_a_delivery_s_properties_are_read_off_the_wire_as_pamqp_would_read_the_frame(
+    raw: bytes,
+) -> None:
+    ours, theirs = tolerant.read(raw), read(raw)
+    if theirs is not None:
+        assert [repr(ours[name]) for name in PROPERTIES] == [
+            repr(theirs[name]) for name in PROPERTIES
+        ]
+        assert tolerant.repaired(ours) == tolerant.repaired(theirs)
 
 
 @examples(200)

@@ -8,22 +8,19 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
-from unittest.mock import sentinel
 
 import pytest
 import typer
-from aiormq.abc import DeliveredMessage
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
-from pamqp.header import ContentHeader
 from typer.testing import CliRunner
 
 from tests.fuzz.drawing import examples, spoilt
 from tests.support.privacy import TOKEN, leaks
 from whatsapp_worker.amqp import copies, tolerant
 from whatsapp_worker.amqp.dead_letters import DeadLetters, Entry
-from whatsapp_worker.amqp.incoming import Origin
+from whatsapp_worker.amqp.incoming import Arrival, Origin
 from whatsapp_worker.cli import dlq, letters
 from whatsapp_worker.cli.selection import Selection, age
 from whatsapp_worker.errors import ErrorType
@@ -131,13 +128,8 @@ def entries(draw: st.DrawFn) -> Entry:
     if draw(st.integers(0, 4)) == 0:
         properties.headers = None
         properties.repaired = ("headers",)  # type: ignore[attr-defined]  # As tolerant.py does.
-    message = DeliveredMessage(
-        Basic.Deliver("tag", 1, False, draw(st.sampled_from(["", "woragis.dlx"])), "key"),
-        ContentHeader(body_size=len(body), properties=properties),
-        body,
-        sentinel.channel,
-    )
-    return QUEUE._entry(draw(st.integers(0, 65535)), message)
+    exchange = draw(st.sampled_from(["", "woragis.dlx"]))
+    return QUEUE._entry(draw(st.integers(0, 65535)), Arrival(1, False, exchange, properties, body))
 
 
 # What has to hold --------------------------------------------------------------------------------

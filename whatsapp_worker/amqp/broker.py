@@ -128,12 +128,12 @@ class RabbitMQ:
     async def ack(self, delivery: Delivery) -> None:
         """Settle: done with.  Never raises; on a dead channel the message comes again."""
         receipt = own(delivery)
-        await receipt.session.ack(receipt)
+        receipt.session.ack(receipt)
 
     async def give_back(self, delivery: Delivery) -> None:
         """Settle: back to its place in the queue.  Never raises."""
         receipt = own(delivery)
-        await receipt.session.give_back(receipt)
+        receipt.session.give_back(receipt)
 
     async def reject(self, delivery: Delivery, reject: Reject) -> None:
         """Settle: no job can be made of it.
@@ -151,7 +151,7 @@ class RabbitMQ:
             return
         keeper = self._keeper_of_rejected
         if keeper and reject.error.error_type is not ErrorType.KEY_CONFLICT:
-            await receipt.session.reject(receipt)
+            receipt.session.reject(receipt)
             keeper.letter_left()
             return
         queue = self._settings.whatsapp_queue_name
@@ -159,7 +159,7 @@ class RabbitMQ:
             delivery,
             copies.reject_copy(receipt.origin, reject.error, delivery.job_key, queue, time.time()),
         )
-        await receipt.session.ack(receipt)
+        receipt.session.ack(receipt)
 
     async def retry(self, delivery: Delivery, retry: Retry) -> None:
         """Put a copy on the retry ladder; returns after RabbitMQ's confirm.

@@ -2,13 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 
-from whatsapp_worker.amqp.incoming import Origin, delivery_of, origin_of
+from whatsapp_worker.amqp.incoming import Arrival, Origin, delivery_of, origin_of
 from whatsapp_worker.amqp.proofs import Proofs
 from whatsapp_worker.amqp.session import (
     CALL_SECONDS,
@@ -19,6 +18,7 @@ from whatsapp_worker.amqp.session import (
     hang_up,
     said,
 )
+from whatsapp_worker.amqp.wire import Wire
 from whatsapp_worker.delivery import Delivery, Receipt
 
 CANCEL_SECONDS = 5.0
@@ -69,6 +69,7 @@ class Session:
     Args:
         connection: the channel's; its end is the end of this session.
         channel: opened for this session alone.
+        wire: the connection's.
         plan: what to consume, and how.
         proofs: told of every delivery and settlement.
         deliver: takes each delivery; must not block.
@@ -78,12 +79,15 @@ class Session:
         self,
         connection: AbstractConnection,
         channel: AbstractChannel,
+        wire: Wire,
         plan: Plan,
         proofs: Proofs,
         deliver: Callable[[Delivery], None],
     ) -> None:
         self._connection = connection
         self._channel = channel
+        self._wire = wire
+        self._tap = wire.listen(channel.number, self._on_arrival)
         self._plan = plan
         self._proofs = proofs
         self._deliver = deliver
@@ -112,7 +116,7 @@ class Session:
         async with at_most(CALL_SECONDS):
             await self._channel.basic_qos(prefetch_count=self._plan.prefetch)
             started = await self._channel.basic_consume(
-                self._plan.queue, self._on_message, exclusive=self._plan.exclusive
+                self._plan.queue, self._passed_by, exclusive=self._plan.exclusive
             )
         self._consumer = started.consumer_tag
 
@@ -148,61 +152,58 @@ class Session:
 
     async def close(self) -> None:
         """Close the channel, and thereby see every settlement through that was written."""
+        self._wire.flush()
         await hang_up(self._channel)
 
-    async def ack(self, receipt: ChannelReceipt) -> None:
+    def ack(self, receipt: ChannelReceipt) -> None:
         """Settle: the message is done with."""
-        await self._settle(receipt, partial(self._channel.basic_ack, wait=False), final=True)
+        self._settle(receipt, self._tap.ack, final=True)
 
-    async def give_back(self, receipt: ChannelReceipt) -> None:
+    def give_back(self, receipt: ChannelReceipt) -> None:
         """Settle: the message takes its place in the queue again.
 
         By nack: RabbitMQ 4.3 counts a reject against the delivery limit, a nack not.
         """
-        nack = partial(self._channel.basic_nack, requeue=True, wait=False)
-        await self._settle(receipt, nack, final=False)
+        self._settle(receipt, self._tap.requeue, final=False)
         receipt.lost = True  # It comes again, and then belongs to whatever was begun of it.
 
-    async def reject(self, receipt: ChannelReceipt) -> None:
+    def reject(self, receipt: ChannelReceipt) -> None:
         """Settle: RabbitMQ moves the message to where the queue dead-letters."""
-        nack = partial(self._channel.basic_nack, requeue=False, wait=False)
-        await self._settle(receipt, nack, final=True)
+        self._settle(receipt, self._tap.reject, final=True)
 
-    async def _settle(
-        self, receipt: ChannelReceipt, write: Callable[[int], Awaitable[None]], *, final: bool
+    def _settle(
+        self, receipt: ChannelReceipt, write: Callable[[int], None], *, final: bool
     ) -> None:
         if receipt.lost or receipt.settled:
             return
         receipt.settled, receipt.acked = True, final
         try:
-            # Not waiting for the drain: it says no more than that bytes left, and a closing
-            # connection would end the wait with a cancellation that is none.
-            async with at_most(CALL_SECONDS):
-                await write(receipt.tag)
-        except LIBRARY_ERRORS as error:
+            write(receipt.tag)
+        except ConnectionError as error:
             self.fail(f"a settlement could not be written: {said(error)}")
             return
         self._open.pop(receipt.tag, None)
         self._proofs.settled(receipt if final else None)
 
-    async def _on_message(self, message: DeliveredMessage) -> None:
-        """Take a delivery.  aiormq runs this in a task it cancels at will: it only enqueues."""
+    def _on_arrival(self, arrival: Arrival) -> None:
         if self._abandoned:
-            return  # The channel is about to close, and the message comes again.
-        receipt = ChannelReceipt(
-            session=self, tag=message.delivery_tag or 0, origin=origin_of(message)
-        )
+            return  # It comes again, in a session that lives.
+        receipt = ChannelReceipt(session=self, tag=arrival.tag, origin=origin_of(arrival))
         self._open[receipt.tag] = receipt
         self.deliveries += 1
         try:
-            delivery = delivery_of(message, receipt, self._plan.max_attempts)
+            delivery = delivery_of(arrival, receipt, self._plan.max_attempts)
         except Exception:
             # Unreachable as far as tests can tell; were it not, the message would hold up the
             # queue for ever, unsettled and unseen.  So it goes where bad properties go.
             log.exception("a bug in reading a message's properties")
-            delivery = Delivery(message.body, receipt, repaired=("headers",))
+            delivery = Delivery(arrival.body, receipt, repaired=("headers",))
         self._proofs.delivered(redelivered=delivery.redelivered)
         self._deliver(delivery)
+
+    async def _passed_by(self, _: DeliveredMessage) -> None:
+        """What aiormq would call for a delivery, were they not taken off the wire before."""
+        self.fail("a delivery was not recognised on the wire")
 
     def _on_broker_cancel(self, _: object) -> None:
         """Give up: on some brokers a cancelled consumer leaves the queue locked until then.

@@ -13,7 +13,14 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from whatsapp_worker.amqp import copies
-from whatsapp_worker.amqp.incoming import FAILED_AT, Origin, delivery_of, origin_of
+from whatsapp_worker.amqp.incoming import (
+    FAILED_AT,
+    Arrival,
+    Origin,
+    arrival_of,
+    delivery_of,
+    origin_of,
+)
 from whatsapp_worker.amqp.outbound import opened
 from whatsapp_worker.amqp.publisher import PUBLISH_SECONDS, Undeliverable, send
 from whatsapp_worker.amqp.session import (
@@ -163,12 +170,12 @@ class DeadLetters:
         for position in range(count):
             try:
                 async with asyncio.timeout(SILENCE_SECONDS):
-                    message = await arrived.get()
+                    arrival = arrival_of(await arrived.get())
             except TimeoutError:
                 if desk.is_closed:
                     raise Trouble("the connection was lost while reading dead letters") from None
                 return
-            yield _Held(self._entry(position, message), origin_of(message), _tag(message))
+            yield _Held(self._entry(position, arrival), origin_of(arrival), arrival.tag)
 
     async def _consume(
         self, desk: AbstractChannel, callback: Callable[[DeliveredMessage], Awaitable[None]]
@@ -194,9 +201,9 @@ class DeadLetters:
             raise Trouble(f"RabbitMQ does not show its dead letters: {said(error)}") from error
         return count
 
-    def _entry(self, position: int, message: DeliveredMessage) -> Entry:
-        headers: dict[str, Any] = message.header.properties.headers or {}
-        delivery = delivery_of(message, Receipt(), self._settings.max_attempts)
+    def _entry(self, position: int, arrival: Arrival) -> Entry:
+        headers: dict[str, Any] = arrival.properties.headers or {}
+        delivery = delivery_of(arrival, Receipt(), self._settings.max_attempts)
         error_type, detail = _text(headers, "x-error-type"), _text(headers, "x-error-detail")
         death = _first_death(headers)
         if error_type is None:
@@ -250,10 +257,6 @@ def _key_of_its_own(entry: Entry) -> str:
     """
     name = entry.job_key or entry.message_id
     return sha256(b"forced\0" + (name.encode() if name else entry.body)).hexdigest()
-
-
-def _tag(message: DeliveredMessage) -> int:
-    return message.delivery_tag or 0
 
 
 def _first_death(headers: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from whatsapp_worker.amqp.session import (
 )
 from whatsapp_worker.amqp.supervisor import Supervisor
 from whatsapp_worker.amqp.topology import Found, Topology
+from whatsapp_worker.amqp.wire import Wire
 from whatsapp_worker.delivery import Delivery
 from whatsapp_worker.errors import PauseReason
 
@@ -48,7 +49,10 @@ class Feed:
         self._settings = settings
         self._report = report
         self._lost = lost
-        self._supervisor = Supervisor(settings, "whatsapp-worker consumer", self._work, self._told)
+        self._wire = Wire()
+        self._supervisor = Supervisor(
+            settings, "whatsapp-worker consumer", self._work, self._told, self._wire
+        )
         self._inbox: asyncio.Queue[Delivery | None] = asyncio.Queue()
         self._proofs = Proofs()
         self._switching = asyncio.Lock()
@@ -83,7 +87,7 @@ class Feed:
             self._wanted = False
             if self._session:
                 await self._session.cancel()
-            await self._give_back_untaken()
+            self._give_back_untaken()
 
     async def resume(self) -> None:
         """Take deliveries again, unless stopped.  Never raises."""
@@ -101,7 +105,7 @@ class Feed:
         await self.pause()
         self._inbox.put_nowait(None)
 
-    async def _give_back_untaken(self) -> None:
+    def _give_back_untaken(self) -> None:
         """Give back what nobody has taken, in the order it came: that keeps the queue's order."""
         while not self._inbox.empty():
             delivery = self._inbox.get_nowait()
@@ -109,7 +113,7 @@ class Feed:
                 self._inbox.put_nowait(None)
                 return
             receipt = own(delivery)
-            await receipt.session.give_back(receipt)
+            receipt.session.give_back(receipt)
 
     async def _work(self, connection: AbstractConnection, works: Callable[[], None]) -> NoReturn:
         self.connected = True
@@ -167,7 +171,9 @@ class Feed:
         async with at_most(CALL_SECONDS):
             channel = await connection.channel(publisher_confirms=False)
         plan = Plan(settings.whatsapp_queue_name, prefetch, settings.max_attempts, exclusive)
-        session = Session(connection, channel, plan, self._proofs, self._inbox.put_nowait)
+        session = Session(
+            connection, channel, self._wire, plan, self._proofs, self._inbox.put_nowait
+        )
         async with self._switching:
             if self._wanted:
                 await session.consume()

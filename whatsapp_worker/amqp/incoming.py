@@ -1,4 +1,4 @@
-"""From what aiormq hands over to a `Delivery`: pure, and total over whatever is published."""
+"""From a message as it arrives to a `Delivery`: pure, and total over whatever is published."""
 
 import re
 from dataclasses import dataclass
@@ -22,6 +22,32 @@ _TRACE = re.compile("(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}
 _UNSTABLE = ("x-delivery-count", "x-death")
 
 
+@dataclass(slots=True)
+class Arrival:
+    """A message as it arrives.
+
+    Attributes:
+        tag: its number on its channel.
+        redelivered: RabbitMQ says it has handed this message out before.
+        exchange: the exchange it was published to; "" is the default exchange.
+        properties: as decoded, with None for whatever could not be.
+        body: the raw bytes.
+    """
+
+    tag: int
+    redelivered: bool
+    exchange: str
+    properties: Basic.Properties
+    body: bytes
+
+
+def arrival_of(message: "DeliveredMessage") -> Arrival:
+    """Take over what aiormq hands over."""
+    redelivered = bool(getattr(message.delivery, "redelivered", False))
+    exchange, properties = message.exchange or "", message.header.properties
+    return Arrival(message.delivery_tag or 0, redelivered, exchange, properties, message.body)
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a delivery came from, and the properties that its copies inherit.
@@ -35,46 +61,44 @@ class Origin:
     properties: Basic.Properties
 
 
-def origin_of(message: "DeliveredMessage") -> Origin:
+def origin_of(arrival: Arrival) -> Origin:
     """Keep of a message what its copies will need."""
-    return Origin(message.exchange or "", message.header.properties)
+    return Origin(arrival.exchange, arrival.properties)
 
 
-def delivery_of(message: "DeliveredMessage", receipt: Receipt, max_attempts: int) -> Delivery:
+def delivery_of(arrival: Arrival, receipt: Receipt, max_attempts: int) -> Delivery:
     """Read one message.  Never raises, whatever its properties are.
 
     Our own headers are believed only on messages that came through the default exchange, because
     that is where our retry ladder and our replays come from, and publishers use the named one.
 
     Args:
-        message: what aiormq handed over.
+        arrival: the message.
         receipt: the broker's handle on it.
         max_attempts: the greatest believable `x-attempt`.
     """
-    origin = origin_of(message)
-    properties = origin.properties
+    properties = arrival.properties
     headers = _table(properties.headers)
-    own = headers if origin.exchange == "" else {}
-    delivery = message.delivery
+    own = headers if arrival.exchange == "" else {}
     parent = trace_parent(headers.get(TRACE_PARENT))
     trace = trace_id(parent) or token_hex(16)
     message_id, job_key = properties.message_id or None, _job_key(own.get(JOB_KEY))
     named = message_id or job_key
     return Delivery(
-        body=message.body,
+        body=arrival.body,
         receipt=receipt,
         message_id=message_id,
         content_type=properties.content_type or None,
         content_encoding=properties.content_encoding or None,
         timestamp=timestamp_of(properties),
-        redelivered=bool(getattr(delivery, "redelivered", False)),
+        redelivered=arrival.redelivered,
         repaired=tolerant.repaired(properties),
         job_key=job_key,
         attempt=_attempt(own.get(ATTEMPT), max_attempts),
         replay=FAILED_AT in own,
         trace_id=trace,
         trace_parent=None if parent == made_trace_parent(trace) else parent,
-        fingerprint=b"" if named else _fingerprint(message.body, properties, headers),
+        fingerprint=b"" if named else _fingerprint(arrival.body, properties, headers),
     )
 
 

@@ -30,6 +30,7 @@ from pamqp.exceptions import PAMQPException
 from yarl import URL
 
 from whatsapp_worker.amqp import tolerant
+from whatsapp_worker.amqp.wire import Wire
 from whatsapp_worker.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -98,12 +99,13 @@ async def at_most(seconds: float) -> AsyncIterator[asyncio.Timeout]:
         raise asyncio.CancelledError
 
 
-async def dial(settings: "Settings", name: str) -> AbstractConnection:
+async def dial(settings: "Settings", name: str, wire: Wire | None = None) -> AbstractConnection:
     """Open one connection.
 
     Args:
         settings: address, credentials, TLS files (read anew each time: certificates get renewed).
         name: what the management page shows it as.
+        wire: listens in on it, for who consumes by the thousand.
 
     Raises:
         Trouble: it can not be had, and why.
@@ -118,7 +120,9 @@ async def dial(settings: "Settings", name: str) -> AbstractConnection:
     try:
         context = await asyncio.to_thread(settings.ssl_context)
         async with at_most(CONNECT_SECONDS):
-            return await UnderlayConnection.make_connection(url, context=context)
+            return await UnderlayConnection.make_connection(
+                url, context=context, transport_factory=wire
+            )
     except Misconfigured as error:
         raise Trouble(str(error), SLOW_DELAY) from error
     except LIBRARY_ERRORS as error:
@@ -133,9 +137,11 @@ async def hang_up(connection: AbstractConnection | AbstractChannel) -> None:
 
 
 @asynccontextmanager
-async def connected(settings: "Settings", name: str) -> AsyncIterator[AbstractConnection]:
-    """Open one connection for the time of a `with` block; raises Trouble when it can not be had."""
-    connection = await dial(settings, name)
+async def connected(
+    settings: "Settings", name: str, wire: Wire | None = None
+) -> AsyncIterator[AbstractConnection]:
+    """Open one connection for the time of a `with` block; see `dial`, and raises as that does."""
+    connection = await dial(settings, name, wire)
     try:
         yield connection
     finally:

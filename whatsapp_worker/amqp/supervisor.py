@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from aiormq.abc import AbstractConnection
 
 from whatsapp_worker.amqp.session import Trouble, connected
+from whatsapp_worker.amqp.wire import Wire
 
 if TYPE_CHECKING:
     from whatsapp_worker.settings import Settings
@@ -28,6 +29,7 @@ class Supervisor:
         work: uses the connection until that has ended, and then raises Trouble; calls the function
             it is given as soon as everything works.
         told: hears of each change: a sentence when it stops working, None when it works again.
+        wire: listens in on each connection.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class Supervisor:
         name: str,
         work: Callable[[AbstractConnection, Callable[[], None]], Awaitable[NoReturn]],
         told: Callable[[str | None], None],
+        wire: Wire | None = None,
     ) -> None:
         self._settings = settings
         self._name = name
         self._work = work
         self._told = told
+        self._wire = wire
         self._said: str | None = ""
         self._tries = 0.0
         self._works_since: float | None = None
@@ -50,7 +54,7 @@ class Supervisor:
         while True:
             self._works_since = None
             try:
-                async with connected(self._settings, self._name) as connection:
+                async with connected(self._settings, self._name, self._wire) as connection:
                     await self._use(connection)
             except Trouble as trouble:
                 self._tell(trouble.text)

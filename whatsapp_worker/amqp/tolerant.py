@@ -7,21 +7,13 @@ and its name is kept, so that the job can be refused by name (DESIGN 3).
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from pamqp import commands, decode
 
-_SIZE: dict[str, Callable[[bytes], int]] = {
-    "shortstr": lambda data: 1 + data[0],
-    "table": lambda data: 4 + int.from_bytes(data[:4], "big"),
-    "timestamp": lambda _: 8,
-    "octet": lambda _: 1,
-}
-_IN_ORDER = [
-    (name, commands.Basic.Properties.flags[name], kind, _SIZE[kind])
-    for name in commands.Basic.Properties.attributes()
-    for kind in [commands.Basic.Properties.amqp_type(name)]
-]
+EndOf = Callable[[bytes, int], int]
+Read = Callable[[bytes], object]
 
 
 def install() -> None:
@@ -31,6 +23,19 @@ def install() -> None:
     """
     commands.Basic.Properties.unmarshal = _unmarshal  # type: ignore[method-assign, assignment]  # The point.
     decode.METHODS["shortstr"] = _short_str
+
+
+def read(raw: bytes) -> commands.Basic.Properties:
+    """Read properties as they stand in a content header, their flags before them; never raises."""
+    properties = commands.Basic.Properties()
+    flags = at = 0
+    for at in range(0, len(raw), 2):  # Bit 0 of a word of flags says that another one follows.
+        word = int.from_bytes(raw[at : at + 2], "big")
+        flags |= word << (8 * at)
+        if not word & 1:
+            break
+    _unmarshal(properties, flags, raw[at + 2 :])
+    return properties
 
 
 def repaired(properties: commands.Basic.Properties) -> tuple[str, ...]:
@@ -49,20 +54,45 @@ def _short_str(value: bytes) -> tuple[int, str]:
 def _unmarshal(properties: Any, flags: int, data: bytes) -> None:
     """Stand in for `Basic.Properties.unmarshal`: what cannot be read stays None and is named."""
     broken = []
-    for name, flag, kind, size_of in _IN_ORDER:
-        if flags & flag:
-            size = size_of(data or b"\0\0\0\0")
-            try:
-                setattr(properties, name, _read(kind, data[:size]))
-            except (ValueError, ArithmeticError, LookupError, OSError, RecursionError):
-                # Bad UTF-8, a date beyond the calendar, an unknown type code, a nested table that
-                # ends nowhere, or one so deep that reading it exhausts the stack.
-                broken.append("type" if name == "message_type" else name)
-            data = data[size:]
+    at = 0
+    for name, end_of, value_of in _announced(flags):
+        end = end_of(data, at)
+        try:
+            setattr(properties, name, value_of(data[at:end]))
+        except (ValueError, ArithmeticError, LookupError, OSError, RecursionError):
+            # Bad UTF-8, a date beyond the calendar, an unknown type code, a nested table that
+            # ends nowhere, or one so deep that reading it exhausts the stack.
+            broken.append("type" if name == "message_type" else name)
+        at = end
     properties.repaired = tuple(broken)
 
 
-def _read(kind: str, raw: bytes) -> object:
-    if kind == "shortstr":
-        return decode.short_str(raw)[1]
-    return decode.by_type(raw, kind)[1]
+def _text(raw: bytes) -> str:
+    if not raw:
+        raise ValueError("no short string")
+    return raw[1:].decode()
+
+
+_KINDS: dict[str, tuple[EndOf, Read]] = {
+    "shortstr": (lambda data, at: at + 1 + data[at] if at < len(data) else at, _text),
+    "table": (
+        lambda data, at: at + 4 + int.from_bytes(data[at : at + 4], "big"),
+        lambda raw: decode.field_table(raw)[1],
+    ),
+    "timestamp": (lambda _, at: at + 8, lambda raw: decode.timestamp(raw)[1]),
+    "octet": (lambda _, at: at + 1, lambda raw: raw[0]),
+}
+_IN_ORDER = [
+    (
+        name,
+        commands.Basic.Properties.flags[name],
+        *_KINDS[commands.Basic.Properties.amqp_type(name)],
+    )
+    for name in commands.Basic.Properties.attributes()
+]
+
+
+@lru_cache(maxsize=64)
+def _announced(flags: int) -> list[tuple[str, EndOf, Read]]:
+    """The properties that these flags announce: the same few for nearly every message."""
+    return [(name, end_of, value_of) for name, flag, end_of, value_of in _IN_ORDER if flags & flag]
