@@ -1,6 +1,7 @@
 """Texts: what every policy refuses, and that ordinary messages pass and attacks do not."""
 
 import json
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from whatsapp_worker.content import ContentPolicy, check_text
+from whatsapp_worker.content import _FORBIDDEN, ContentPolicy, check_text
 from whatsapp_worker.errors import ErrorType, Invalid
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -21,6 +22,13 @@ def corpus(name: str) -> list[dict[str, str]]:
 
 ORDINARY = corpus("ordinary.jsonl")
 ATTACKS = corpus("attacks.jsonl")
+
+
+def test_a_text_that_can_be_printed_holds_nothing_that_is_forbidden() -> None:
+    """So only the others are looked through."""
+    printable = "".join(filter(str.isprintable, map(chr, range(sys.maxunicode + 1))))
+    assert len(printable) > 100_000
+    assert [kind for kind, pattern in _FORBIDDEN if pattern.search(printable)] == []
 
 
 def refusal(text: str, policy: ContentPolicy = ContentPolicy.STANDARD) -> Invalid:

@@ -1,15 +1,17 @@
 """The patterns match in linear time, and the readings undo what hides an attack."""
 
 import re
+import sys
 import time
 import unicodedata
 from collections.abc import Iterator
 from re import _constants as code  # type: ignore[attr-defined]  # No public way to walk a pattern.
 from re import _parser as parser  # type: ignore[attr-defined]  # Private, and the only parser of patterns there is.
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from whatsapp_worker import injection
@@ -37,6 +39,32 @@ def is_linear(pattern: str) -> bool:
         max(chain) <= 400 and sum(most > 1 for most in chain) <= 1
         for chain in repeats(parser.parse(pattern))
     )
+
+
+def test_no_blank_but_the_ordinary_one_can_be_printed() -> None:
+    """So only texts with another one, or with two in a row, have blanks to be made one."""
+    printable = "".join(filter(str.isprintable, map(chr, range(sys.maxunicode + 1))))
+    assert re.findall(r"\s", printable) == [" "]
+
+
+TEXTS = st.text(st.sampled_from(" \t\n\xa0\u2003\u200bab%&;\\0123456789x7u#lt") | st.characters())
+
+
+@given(TEXTS)
+@example("a  b\u00a0\n \n c")
+@example("%27 &#39; &lt; \\x27 \\u0027")
+def test_readings_are_the_same_without_shortcuts(text: str) -> None:
+    def squeeze(text: str) -> str:
+        return injection._LINE_ENDS.sub("\n", injection._BLANKS.sub(" ", text))
+
+    def decode(text: str) -> str:
+        if injection._PERCENT.search(text):
+            text = unquote(text.replace("+", " "))
+        text = injection._ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+        return injection._ENTITY.sub(injection._character, text)
+
+    assert injection._squeeze(text) == squeeze(text)
+    assert injection._decode(text) == decode(text)
 
 
 @pytest.mark.parametrize("pattern", [pattern.pattern for pattern in PATTERNS])

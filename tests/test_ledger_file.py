@@ -2,8 +2,10 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -18,7 +20,14 @@ from whatsapp_worker.errors import (
 from whatsapp_worker.outcome import (
     AlreadySent,
 )
-from whatsapp_worker.store.database import FILE_NAME, MIGRATIONS, Database, sent_keys
+from whatsapp_worker.store.database import (
+    FILE_NAME,
+    LOOK_SECONDS,
+    MIGRATIONS,
+    Database,
+    sent_keys,
+)
+from whatsapp_worker.store.file import QUICK, SLOW_FOR, Pace
 from whatsapp_worker.store.ledger import OVERDUE_AFTER
 
 PAGE = 4096
@@ -172,11 +181,137 @@ async def test_nothing_new_begins_before_the_file_has_taken_what_happened(bench:
     upkeep.cancel()
 
 
+async def test_a_file_that_was_deleted_under_an_idle_worker_is_noticed_as_well(
+    bench: Bench,
+) -> None:
+    (bench.directory / FILE_NAME).unlink()
+    upkeep = asyncio.create_task(bench.ledger.run(1e9, lambda _count: None))
+    await eventually(lambda: len(bench.reports) == 2, "noticed, and mended")
+    (_, what), mended = bench.reports
+    assert "deleted" in (what or "")
+    assert mended == (PauseReason.LEDGER, None)
+    upkeep.cancel()
+
+
+# A file that keeps one waiting --------------------------------------------------------------------
+
+
+class Clock:
+    """A clock that stands still, but for so many seconds after each reading."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_file_is_slow_when_commits_take_long_on_average_and_may_prove_itself_later() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    for _ in range(1000):
+        pace.took(QUICK)
+    assert pace.quick
+    for _ in range(100):
+        pace.took(2 * QUICK)
+    assert not pace.quick
+    clock.now += SLOW_FOR
+    assert pace.quick
+
+
+def test_one_commit_that_takes_long_is_no_slow_file() -> None:
+    pace = Pace(Clock())
+    for _ in range(100):
+        for _ in range(300):
+            pace.took(0.0002)
+        pace.took(0.1)  # SQLite moves its log into the file; or somebody else uses the disk.
+    assert pace.quick
+
+
+class Threads:
+    """Notes on which thread the database is used."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.used: list[str] = []
+        for name in ("get", "put"):
+            monkeypatch.setattr(Database, name, self._noting(name, "loop"))
+            thread = f"{name}_on_thread"
+            monkeypatch.setattr(Database, thread, self._noting(thread, "thread"))
+
+    def _noting(self, name: str, where: str) -> Callable[[Database, Any], Any]:
+        real = getattr(Database, name)
+
+        def noting(database: Database, given: Any) -> Any:
+            self.used.append(where)
+            return real(database, given)
+
+        return noting
+
+
+async def test_a_quick_file_is_used_without_a_trip_to_its_thread(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = Threads(monkeypatch)
+    await bench.send(keyed())
+    assert threads.used == ["loop"] * 3
+
+
+async def test_a_slow_file_is_used_on_its_thread_and_the_loop_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = Threads(monkeypatch)
+    bench.ledger._file._pace.took(1000 * QUICK)
+    job = await bench.send(keyed())
+    assert threads.used == ["thread"] * 3
+    assert await bench.ask(again(keyed())) == AlreadySent(job)
+
+
+async def test_nobody_uses_the_file_while_its_thread_does(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And yet whoever waits is next: forgetting five million old jobs takes minutes."""
+    threads = Threads(monkeypatch)
+    turns: list[str] = []
+    free = asyncio.Event()
+
+    async def long_work(_: Database) -> None:
+        turns.append("thread")
+        await free.wait()
+        await asyncio.sleep(0.01)
+
+    async def again_and_again() -> None:
+        for _ in range(3):
+            await bench.ledger._file.use(long_work)
+
+    upkeep = asyncio.create_task(again_and_again())
+    await eventually(lambda: turns)
+    job = asyncio.create_task(bench.send(keyed()))
+    await asyncio.sleep(0.01)
+    assert threads.used == []
+    free.set()
+    await job
+    assert (threads.used, len(turns)) == (["loop"] * 3, 3)
+    await upkeep
+
+
 async def test_says_what_to_do_when_the_directory_can_not_be_written(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).mkdir()  # Root may write anywhere: only this stops it as well.
     with pytest.raises(Misconfigured, match="see that its directory is writable"):
         await Bench(tmp_path).open()
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+async def until_noticed(bench: Bench, what: str) -> None:
+    """Begin jobs until one is told what is wrong with the file; an idle ledger does not look."""
+
+    async def noticed() -> bool:
+        try:
+            await bench.begin(keyed(message_id=f"begun-{bench.now}"))
+        except Unavailable as error:
+            return what in str(error)
+        return False
+
+    await eventually(noticed, what, every=LOOK_SECONDS)
 
 
 @pytest.mark.parametrize("which", [FILE_NAME, f"{FILE_NAME}*"])
@@ -189,8 +324,7 @@ async def test_a_file_that_was_deleted_comes_back_with_all_it_held(
     upkeep = asyncio.create_task(bench.ledger.run(1e9, lambda _count: None))
     for file in bench.directory.glob(which):
         file.unlink()
-    with pytest.raises(Unavailable, match="its file was deleted"):
-        await bench.ask(keyed())
+    await until_noticed(bench, "its file was deleted")
     await eventually(lambda: bench.ledger.problem is None, within=10)
     assert (bench.directory / FILE_NAME).stat().st_mode & 0o777 == 0o600
     assert isinstance(await bench.ask(again(first)), AlreadySent)
@@ -211,8 +345,7 @@ async def test_a_file_put_in_its_place_gives_way_to_what_the_running_worker_know
     upkeep = asyncio.create_task(bench.ledger.run(1e9, lambda _count: None))
     (bench.directory / "restored").write_bytes(old)
     (bench.directory / "restored").replace(bench.directory / FILE_NAME)
-    with pytest.raises(Unavailable, match="replaced"):
-        await bench.ask(again(first))
+    await until_noticed(bench, "replaced")
     await eventually(lambda: bench.ledger.problem is None, within=10)
     assert isinstance(await bench.ask(again(first)), AlreadySent)
     upkeep.cancel()

@@ -29,6 +29,7 @@ from whatsapp_worker.retry import RetryPolicy
 from whatsapp_worker.settings import OnUnknown
 from whatsapp_worker.store import SqliteLedger
 from whatsapp_worker.store.database import Database, Row
+from whatsapp_worker.store.file import QUICK
 
 NUMBER = "+5511999990001"
 BROKEN = Transient(ErrorType.SERVER_ERROR, "WhatsApp answered 503")
@@ -277,20 +278,30 @@ async def test_sends_in_the_order_of_the_queue(worker: Worker) -> None:
     assert [text for _, text in worker.sender.sent] == [f"text {n}" for n in range(20)]
 
 
+@pytest.mark.parametrize("seconds", [0.0, 1000 * QUICK], ids=["quick file", "slow file"])
 async def test_the_result_of_a_job_and_the_beginning_of_the_next_are_one_commit(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     """So at most one job is SENDING at any time, and one commit a job is enough."""
     commits: list[list[tuple[str, int]]] = []
     keys: dict[str, int] = {}
-    put = Database.put
 
-    async def noted(database: Database, rows: Sequence[Row]) -> Sequence[None]:
-        done = await put(database, rows)
+    def note(rows: Sequence[Row]) -> None:
         commits.append([(row.state, keys.setdefault(row.key, len(keys) + 1)) for row in rows])
-        return done
+
+    at_once, on_thread = Database.put, Database.put_on_thread
+
+    def noted(database: Database, rows: Sequence[Row]) -> bool:
+        note(rows)
+        return at_once(database, rows)
+
+    async def noted_on_thread(database: Database, rows: Sequence[Row]) -> bool:
+        note(rows)
+        return await on_thread(database, rows)
 
     monkeypatch.setattr(Database, "put", noted)
+    monkeypatch.setattr(Database, "put_on_thread", noted_on_thread)
+    worker.ledger._file._pace.took(seconds)
     worker.broker.put(*(job(number) for number in range(5)))
     worker.broker.end()
     await worker.pipeline.run()

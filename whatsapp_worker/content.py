@@ -74,11 +74,16 @@ def _check_characters(text: str) -> None:
             ErrorType.INVALID_TEXT,
             f"text_message is longer than {_MAX_CHARACTERS} characters: shorten or split it",
         )
+    if not text.isprintable():  # What is forbidden is not printable; nor is a newline, say.
+        _check_unprintable(text)
+    if not any(_is_visible(character) for character in text):
+        raise Invalid(ErrorType.INVALID_TEXT, "text_message shows nothing: write something visible")
+
+
+def _check_unprintable(text: str) -> None:
     for kind, pattern in _FORBIDDEN:
         if pattern.search(text):
             raise Invalid(ErrorType.INVALID_TEXT, f"text_message holds {kind}")
-    if not any(_is_visible(character) for character in text):
-        raise Invalid(ErrorType.INVALID_TEXT, "text_message shows nothing: write something visible")
 
 
 def _is_visible(character: str) -> bool:

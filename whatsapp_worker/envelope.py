@@ -4,6 +4,7 @@ import json
 import re
 from codecs import BOM_UTF8
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, NoReturn
 from uuid import UUID
 
@@ -107,7 +108,10 @@ class WhatsAppEnvelope(BaseModel):
 
     def canonical(self) -> bytes:
         """The content as bytes: equal for equal messages, whatever their JSON looked like."""
-        return json.dumps([str(self.user_id), self.destination, self.text_message]).encode()
+        # No NUL is in a number or, being a control character, in a text.
+        return b"\0".join(
+            (self.user_id.bytes, self.destination.encode(), self.text_message.encode())
+        )
 
 
 def _rules(info: ValidationInfo) -> Rules:
@@ -142,16 +146,27 @@ def _check_transport(delivery: Delivery, rules: Rules) -> None:
             f"the body has {len(delivery.body)} bytes, {rules.max_message_bytes} are allowed: "
             "send less text, or raise MAX_MESSAGE_BYTES",
         )
-    if delivery.content_type and not _CONTENT_TYPE.fullmatch(delivery.content_type.strip()):
+    if delivery.content_type and not _is_json(delivery.content_type):
         raise Invalid(
             ErrorType.UNSUPPORTED_CONTENT,
             "AMQP content_type has to be application/json or absent",
         )
-    if (delivery.content_encoding or "").strip().lower() not in _CONTENT_ENCODINGS:
+    if delivery.content_encoding and not _is_plain(delivery.content_encoding):
         raise Invalid(
             ErrorType.UNSUPPORTED_CONTENT,
             "AMQP content_encoding has to be utf-8 or absent: publish uncompressed UTF-8",
         )
+
+
+@lru_cache(maxsize=64)
+def _is_json(content_type: str) -> bool:
+    """Publishers write the same few into every message."""
+    return _CONTENT_TYPE.fullmatch(content_type.strip()) is not None
+
+
+@lru_cache(maxsize=64)
+def _is_plain(content_encoding: str) -> bool:
+    return content_encoding.strip().lower() in _CONTENT_ENCODINGS
 
 
 def _parse(body: bytes) -> dict[str, Any]:

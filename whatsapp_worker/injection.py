@@ -34,8 +34,10 @@ class Rule(NamedTuple):
 
     def matches(self, texts: tuple[str, ...]) -> bool:
         """Whether any of `texts` has one of the shapes."""
-        suspects = [text for text in texts if self.sign.search(text)]
-        return any(pattern.search(text) for pattern in self.patterns for text in suspects)
+        for text in texts:
+            if self.sign.search(text) and any(shape.search(text) for shape in self.patterns):
+                return True
+        return False
 
 
 def _rule(kind: str, sign: str, *patterns: str) -> Rule:
@@ -249,15 +251,17 @@ def _fold(text: str) -> str:
 
 def _squeeze(text: str) -> str:
     """Blanks and line ends, each run made one."""
-    text = _BLANKS.sub(" ", text)
+    if "  " in text or not text.isprintable():  # No other blank is printable.
+        text = _BLANKS.sub(" ", text)
     return _LINE_ENDS.sub("\n", text) if "\n" in text else text
 
 
 def _decode(text: str) -> str:
-    if _PERCENT.search(text):
+    if "%" in text and _PERCENT.search(text):
         text = unquote(text.replace("+", " "))
-    text = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
-    return _ENTITY.sub(_character, text)
+    if "\\" in text:
+        text = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+    return _ENTITY.sub(_character, text) if "&" in text else text
 
 
 def _character(entity: re.Match[str]) -> str:

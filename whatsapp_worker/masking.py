@@ -96,8 +96,8 @@ _ENOUGH_DIGITS = re.compile(r"@|(?:\d\D*){7}")
 
 def mask_phone(number: str) -> str:
     """Show a phone number's last four digits at most, and nothing of a short one."""
-    digits = [character for character in number if character.isdigit()]
-    return MASK + ("".join(digits[-4:]) if len(digits) >= 10 else "")
+    digits = "".join(filter(str.isdigit, number))
+    return MASK + (digits[-4:] if len(digits) >= 10 else "")
 
 
 def mask(text: str) -> str:

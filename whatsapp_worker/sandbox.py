@@ -7,7 +7,7 @@ import asyncio
 import json
 import math
 import os
-import secrets
+import random
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -40,6 +40,8 @@ from whatsapp_worker.errors import (
 
 _LETTERS = str.maketrans("0123456789abcdef", "ABCDEFGHIJKLMNOP")
 """For ids of letters alone: digits would be masked in logs, as what could be a phone number."""
+
+_IDS = random.Random()  # noqa: S311  No secrets: they only have to differ.
 
 EVERYONE = "*"
 """The destination whose rule holds for all that have none of their own."""
@@ -75,6 +77,9 @@ class Rule(BaseModel):
     def counts(self) -> bool:
         """Whether it matters which try a send is."""
         return bool(self.fail or self.doubt)
+
+
+_AT_ONCE = Rule()
 
 
 def _shared(rule: Rule, known: ValidationInfo[dict[Rule, Rule]]) -> Rule:
@@ -157,7 +162,7 @@ class Sandbox:
         return whatsapp_id
 
     def _rule(self, destination: str) -> Rule:
-        return self._rules.get(destination) or self._rules.get(EVERYONE) or Rule()
+        return self._rules.get(destination) or self._rules.get(EVERYONE) or _AT_ONCE
 
     async def _take_time(self, rule: Rule) -> None:
         try:
@@ -175,7 +180,7 @@ class Sandbox:
         return self._tries[destination]
 
     def _keep(self, envelope: WhatsAppEnvelope) -> str:
-        whatsapp_id = "SANDBOX" + secrets.token_hex(8).translate(_LETTERS)
+        whatsapp_id = "SANDBOX" + f"{_IDS.getrandbits(64):016x}".translate(_LETTERS)
         if self._outbox is not None:
             message: dict[str, Any] = {
                 "id": whatsapp_id,
@@ -216,6 +221,6 @@ class Sandbox:
         self._rules = rules
         for destination in [each for each in self._tries if not self._rule(each).counts]:
             del self._tries[destination]
-        offline = self._rules.get(EVERYONE, Rule()).offline
+        offline = self._rules.get(EVERYONE, _AT_ONCE).offline
         self.online = not offline
         self._report(PauseReason.WHATSAPP, "the sandbox is offline, as told" if offline else None)

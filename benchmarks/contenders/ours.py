@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from benchmarks.contenders.contract import Meter, Task
 from benchmarks.contenders.memory_ledger import MemoryLedger
-from whatsapp_worker import logs
+from whatsapp_worker import logs, memory
 from whatsapp_worker.app import Daemon
 from whatsapp_worker.content import ContentPolicy
 from whatsapp_worker.delivery import Delivery
@@ -101,12 +101,14 @@ def main(ledger: str) -> int:
     """Run until told to stop; returns the daemon's exit code."""
     task = Task.read()
     settings = settings_of(task)
+    memory.one_heap()
     with ExitStack() as closing:
         # A file, as standard output is to a container: written and flushed line by line.
         log = closing.enter_context(task.log.open("w", buffering=1))
         closing.enter_context(logs.configure(settings, stream=log))
         closing.enter_context(hold(settings.whatsapp_session_path))
         daemon = Measured(settings, log, task, ledger=ledger == "ledger")
+        memory.all_is_built()
         return asyncio.run(daemon.run())
 
 

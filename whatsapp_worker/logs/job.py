@@ -27,13 +27,14 @@ log = logging.getLogger("whatsapp_worker.job")
 
 def observe(record: Record) -> None:
     """Write the line of a settled delivery; LOGGING.md has its fields."""
+    level = logging.INFO if isinstance(record.outcome, Sent | Duplicate) else logging.WARNING
+    if not log.isEnabledFor(level):
+        return
     name, sentence, told = _tell(record.outcome)
-    fields: dict[str, object] = {"event": "job", "outcome": name, **told, **_facts(record)}
-    log.log(
-        logging.INFO if isinstance(record.outcome, Sent | Duplicate) else logging.WARNING,
-        sentence,
-        extra={name: value for name, value in fields.items() if value not in (None, "")},
-    )
+    fields = {"message": sentence, "event": "job", "outcome": name, **told, **_facts(record)}
+    line = {name: value for name, value in fields.items() if value not in (None, "")}
+    # Not by `log.log`, which would look for the line of code that calls it: always this one.
+    log.handle(log.makeRecord(log.name, level, __file__, 0, line, (), None))
 
 
 def _facts(record: Record) -> dict[str, object]:

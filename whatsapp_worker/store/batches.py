@@ -1,9 +1,9 @@
-"""One trip to the ledger's thread, and one commit, for all who wait for theirs."""
+"""One go at the ledger's file, and one commit, for all who wait for theirs."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from whatsapp_worker.errors import Unavailable
@@ -14,50 +14,63 @@ MOST = 100
 RETRY_AFTER = 1.0
 """Seconds between two tries to use a file that could not be used."""
 
+TURNS = 2
+"""Turns of the event loop for which a result waits for company: one is for those whom the last
+batch woke (a job is sent, or settled), the next for the job that then got the turn to send."""
+
 Item = TypeVar("Item")
-Result = TypeVar("Result")
+
+_NO_JOB = Context()
+"""What is logged on the way is about the file, not about the job that happened to ask."""
 
 
 @dataclass(eq=False, slots=True)
-class _Waiting(Generic[Item, Result]):
-    """An item, and who waits for its result."""
+class _Waiting(Generic[Item]):
+    """An item, and who waits until it is done."""
 
     item: Item
     owed: bool
-    result: "asyncio.Future[Result]" = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
+    done: "asyncio.Future[None]"
 
 
-class Batches(Generic[Item, Result]):
+class Batches(Generic[Item]):
     """Does what is asked for in the order of asking, and all that waits in one go.
 
     Args:
-        work: does a batch, all of it or nothing, and returns a result for each item; raises
-            Unavailable while it can not.
+        at_once: does a batch here and now, all of it or nothing; False, and nothing done, if that
+            would hold the event loop up.  Raises Unavailable while it can not.
+        work: does the same and takes its time.
     """
 
-    def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
+    def __init__(
+        self,
+        at_once: Callable[[Sequence[Item]], bool],
+        work: Callable[[Sequence[Item]], Awaitable[None]],
+    ) -> None:
+        self._at_once = at_once
         self._work = work
-        self._waiting: list[_Waiting[Item, Result]] = []
+        self._waiting: list[_Waiting[Item]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def ask(self, item: Item, *, owed: bool = False) -> Result:
+    async def ask(self, item: Item, *, owed: bool = False) -> None:
         """Have an item done.
 
         Args:
             item: takes its place behind all that was asked for earlier.
-            owed: it must be done, however long that takes, and before whatever comes later.
+            owed: it must be done, however long that takes, and before whatever comes later.  It is
+                not in a hurry, and waits a moment for what can be done with it.
 
         Raises:
             Unavailable: it was not done; never for what is owed.
         """
-        waiting = _Waiting[Item, Result](item, owed)
+        loop = asyncio.get_running_loop()
+        waiting: _Waiting[Item] = _Waiting(item, owed, loop.create_future())
         self._waiting.append(waiting)
-        if self._task is None:
-            # In no job's context: what is logged on the way is about the file, not about one job.
-            self._task = asyncio.create_task(self._run(), context=Context())
-        return await waiting.result
+        if owed:
+            loop.call_soon(self._soon, TURNS - 1)
+        else:
+            _NO_JOB.run(self._do)
+        await waiting.done
 
     async def close(self) -> None:
         """Stop, and forget what waits."""
@@ -67,39 +80,56 @@ class Batches(Generic[Item, Result]):
             await asyncio.wait([self._task])
             self._task = None  # One that was cancelled before it began could not say so itself.
 
-    async def _run(self) -> None:
+    def _soon(self, turns: int) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(self._soon, turns - 1)
+        else:
+            _NO_JOB.run(self._do)
+
+    def _do(self) -> None:
+        """Do all that waits: at once if that can be, otherwise in a task of its own."""
+        delay = 0.0
+        while self._waiting and self._task is None:
+            batch = self._waiting[:MOST]
+            try:
+                done = not delay and self._at_once([each.item for each in batch])
+            except Exception as error:  # noqa: BLE001  A bug reaches all who wait.
+                self._refuse(error)
+                delay = RETRY_AFTER
+            else:
+                if done:
+                    self._finish(batch)
+                else:
+                    self._task = asyncio.create_task(self._take_time(delay))
+
+    async def _take_time(self, delay: float) -> None:
         try:
-            while await self._gathered():
+            while self._waiting:
+                await asyncio.sleep(delay)
+                for _ in range(TURNS):
+                    await asyncio.sleep(0)
                 batch = self._waiting[:MOST]
                 try:
-                    results = await self._work([each.item for each in batch])
+                    await self._work([each.item for each in batch])
                 except Exception as error:  # noqa: BLE001  A bug reaches all who wait.
-                    self._waiting = [each for each in self._waiting if not _refused(each, error)]
-                    if self._waiting:
-                        await asyncio.sleep(RETRY_AFTER)
+                    self._refuse(error)
+                    delay = RETRY_AFTER
                 else:
-                    del self._waiting[: len(batch)]
-                    for each, result in zip(batch, results, strict=True):
-                        if not each.result.done():  # Nobody waits any more.
-                            each.result.set_result(result)
+                    self._finish(batch)
+                    delay = 0.0
         finally:
             self._task = None
 
-    async def _gathered(self) -> bool:
-        """Let those ask who are about to; returns whether anything waits.
+    def _finish(self, batch: Sequence[_Waiting[Item]]) -> None:
+        del self._waiting[: len(batch)]
+        for each in batch:
+            if not each.done.done():  # Nobody waits any more.
+                each.done.set_result(None)
 
-        One turn of the loop is for those whom the last batch woke: a job is sent, or settled.
-        The next is for the job that then got the turn to send.
-        """
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        return bool(self._waiting)
-
-
-def _refused(waiting: _Waiting[Item, Result], error: Exception) -> bool:
-    """Tell who waits that it was not done; what is owed waits on, unless a bug is in the way."""
-    if waiting.owed and isinstance(error, Unavailable):
-        return False
-    if not waiting.result.done():
-        waiting.result.set_exception(error)
-    return True
+    def _refuse(self, error: Exception) -> None:
+        """Tell who waits that it was not done; what is owed waits on, unless it is for a bug."""
+        owed = [each for each in self._waiting if each.owed and isinstance(error, Unavailable)]
+        for each in self._waiting:
+            if each not in owed and not each.done.done():
+                each.done.set_exception(error)
+        self._waiting = owed

@@ -5,10 +5,9 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
-from typing import Self
+from time import monotonic
+from typing import Any, NamedTuple, Self
 
 import aiosqlite
 
@@ -16,11 +15,14 @@ from whatsapp_worker.errors import Misconfigured
 
 FILE_NAME = "ledger.db"
 
+LOOK_SECONDS = 0.01
+"""How often a busy ledger looks whether its file still is in its place."""
+
 MIGRATIONS = (
     """
     CREATE TABLE jobs (
-        key TEXT PRIMARY KEY,          -- HMAC of user and key, or random: reveals nothing
-        print BLOB NOT NULL,           -- HMAC of the content, tells other content apart
+        key TEXT PRIMARY KEY,          -- MAC of user and key, or random: reveals nothing
+        print BLOB NOT NULL,           -- MAC of the content, tells other content apart
         keyless INTEGER NOT NULL,      -- its delivery has no key and may come again
         state TEXT NOT NULL,           -- NEW, SENDING, SENT, FAILED, RETRY or DEAD
         attempt INTEGER NOT NULL,      -- failed attempts so far
@@ -40,8 +42,7 @@ MIGRATIONS = (
 """Step n takes a file from `user_version` n to n + 1; a step that was released never changes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One job as it is kept; the columns are explained in MIGRATIONS."""
 
     key: str
@@ -58,8 +59,7 @@ class Row:
     due_at: float | None
 
 
-_COLUMNS = ", ".join(Row.__dataclass_fields__)
-_values = attrgetter(*Row.__dataclass_fields__)
+_COLUMNS = ", ".join(Row._fields)
 _PUT = f"INSERT OR REPLACE INTO jobs ({_COLUMNS}) VALUES "  # noqa: S608  Our own column names.
 _PLACES = f"({', '.join('?' * 12)})"
 _PROBE = """
@@ -75,13 +75,19 @@ _SELECT = f"SELECT {_COLUMNS} FROM jobs "  # noqa: S608  As above.
 class Database:
     """The open file.  Every method raises sqlite3.Error when the file can not be used.
 
-    WAL with synchronous=FULL: what was committed survives a power cut (DESIGN 6, W10).
+    WAL with synchronous=FULL: what was committed survives a power cut (DESIGN 6, W10).  What is
+    awaited runs on the file's own thread, all else at once on the caller's: only one of them may
+    be at it at a time.
     """
 
-    def __init__(self, connection: aiosqlite.Connection, secret: bytes, path: Path) -> None:
+    def __init__(
+        self, connection: aiosqlite.Connection, file: sqlite3.Connection, secret: bytes, path: Path
+    ) -> None:
         self._connection = connection
-        self._path = path
-        self._identity = _identity(path)
+        self._file = file
+        self._path = str(path)
+        self._identity = _identity(self._path)
+        self._look_again = 0.0
         self.secret = secret
 
     @classmethod
@@ -93,14 +99,20 @@ class Database:
             sqlite3.Error, OSError: it can not be used.
         """
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite's -wal copies the mode.
-        connection = await aiosqlite.connect(path, isolation_level=None)
+        files: list[sqlite3.Connection] = []
+
+        def connect() -> sqlite3.Connection:
+            files.append(sqlite3.connect(path, isolation_level=None, check_same_thread=False))
+            return files[0]
+
+        connection = await aiosqlite.Connection(connect, iter_chunk_size=64)
         try:
             await connection.execute("PRAGMA busy_timeout = 500")
             await connection.execute("PRAGMA journal_mode = WAL")
             await connection.execute("PRAGMA synchronous = FULL")
             await _migrate(connection)
             ((secret,),) = await connection.execute_fetchall("SELECT value FROM secret")
-            return cls(connection, secret, path)
+            return cls(connection, files[0], secret, path)
         except BaseException:
             await connection.close()
             raise
@@ -109,19 +121,33 @@ class Database:
         """Close the file."""
         await self._connection.close()
 
-    async def get(self, keys: Sequence[str]) -> list[Row | None]:
+    def get(self, keys: Sequence[str]) -> list[Row | None]:
         """Read some jobs; None stands for each that is not there."""
-        places = ", ".join("?" * len(keys))
-        found = await self._fetch(f"{_SELECT}WHERE key IN ({places})", keys)
-        rows = {row.key: row for row in found}
-        return [rows.get(key) for key in keys]
+        return _in_order(keys, self._file.execute(*_select(keys)).fetchall())
 
-    async def put(self, rows: Sequence[Row]) -> list[None]:
-        """Write some jobs in one commit; durable when this returns."""
-        statement = _PUT + ", ".join([_PLACES] * len(rows))
-        values = [value for row in rows for value in _values(row)]
-        await self._connection.execute_fetchall(statement, values)
-        return [None] * len(rows)
+    async def get_on_thread(self, keys: Sequence[str]) -> list[Row | None]:
+        """See `get`."""
+        return _in_order(keys, await self._connection.execute_fetchall(*_select(keys)))
+
+    def put(self, rows: Sequence[Row]) -> bool:
+        """Write some jobs in one commit; durable when this returns (True)."""
+        self._see_to_its_place()
+        self._file.execute(*_insert(rows))
+        return True
+
+    async def put_on_thread(self, rows: Sequence[Row]) -> bool:
+        """See `put`."""
+        self._see_to_its_place()
+        await self._connection.execute_fetchall(*_insert(rows))
+        return True
+
+    def _see_to_its_place(self) -> None:
+        now = monotonic()
+        if now < self._look_again:
+            return
+        self._look_again = now + LOOK_SECONDS
+        if not self.in_place:
+            raise FileNotFoundError("its file was deleted or replaced")
 
     async def settle(self, key: str) -> None:
         """Keep that the delivery of a keyless job does not come again."""
@@ -163,10 +189,13 @@ class Database:
 
     async def newest(self, count: int) -> list[Row]:
         """Read the jobs that changed last, the oldest of them first."""
-        return (await self._fetch(_SELECT + "ORDER BY updated_at DESC LIMIT ?", (count,)))[::-1]
+        newest = _SELECT + "ORDER BY updated_at DESC LIMIT ?"
+        found = await self._connection.execute_fetchall(newest, (count,))
+        return [_row(columns) for columns in found][::-1]
 
     async def purge(self, before: float, count: int) -> int:
         """Forget up to `count` jobs that last changed before a time; returns how many."""
+        self._see_to_its_place()
         cursor = await self._connection.execute(
             "DELETE FROM jobs WHERE key IN (SELECT key FROM jobs WHERE updated_at < ? LIMIT ?)",
             (before, count),
@@ -180,13 +209,26 @@ class Database:
         )
         return int(count)
 
-    async def _fetch(self, sql: str, values: Sequence[object]) -> list[Row]:
-        rows = await self._connection.execute_fetchall(sql, values)
-        return [Row(row[0], row[1], bool(row[2]), *row[3:]) for row in rows]
+
+def _select(keys: Sequence[str]) -> tuple[str, Sequence[str]]:
+    return f"{_SELECT}WHERE key IN ({', '.join('?' * len(keys))})", keys
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
+def _in_order(keys: Sequence[str], found: Iterable[sqlite3.Row]) -> list[Row | None]:
+    rows = {row.key: row for row in map(_row, found)}
+    return [rows.get(key) for key in keys]
+
+
+def _row(columns: Sequence[Any]) -> Row:
+    return Row(columns[0], columns[1], bool(columns[2]), *columns[3:])
+
+
+def _insert(rows: Sequence[Row]) -> tuple[str, list[object]]:
+    return _PUT + ", ".join([_PLACES] * len(rows)), [value for row in rows for value in row]
+
+
+def _identity(path: str) -> tuple[int, int]:
+    status = os.stat(path)  # noqa: PTH116  Before every use: a Path would take three times as long.
     return status.st_dev, status.st_ino
 
 

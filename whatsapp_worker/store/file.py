@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import TypeVar
 
 from whatsapp_worker.errors import Misconfigured, PauseReason, Unavailable
@@ -15,6 +16,43 @@ from whatsapp_worker.store.database import Database, Row
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+QUICK = 0.005
+"""Seconds that a commit may take on average without being left to the file's thread."""
+
+SLOW_FOR = 60.0
+"""Seconds after which a file that was too slow may show that it no longer is."""
+
+
+_FAULTS = (sqlite3.Error, OSError, ValueError)
+"""What a file raises that can not be used; ValueError: it was closed by `mend`."""
+
+
+class Pace:
+    """Whether a file is quick enough to be waited for.
+
+    A single slow commit says little: one of some hundred moves SQLite's log into the file.
+
+    Args:
+        clock: a monotonic clock, in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._average = 0.0
+        self._slow_until = 0.0
+
+    @property
+    def quick(self) -> bool:
+        """Whether it is, as far as known."""
+        return self._clock() >= self._slow_until
+
+    def took(self, seconds: float) -> None:
+        """Learn from how long a piece of work took."""
+        self._average += (seconds - self._average) / 32
+        if self._average > QUICK:
+            self._average, self._slow_until = 0.0, self._clock() + SLOW_FOR
 
 
 class LedgerFile:
@@ -30,8 +68,10 @@ class LedgerFile:
         self._report = report
         self._database: Database | None = None
         self._broken = asyncio.Event()
-        self._reads = Batches[str, Row | None](lambda keys: self.use(lambda db: db.get(keys)))
-        self._writes = Batches[Row, None](lambda rows: self.use(lambda db: db.put(rows)))
+        self._rows = Batches[Row](self._put_at_once, self._put)
+        self._pace = Pace()
+        self._on_thread = 0
+        self._thread_is_free = asyncio.Event()
         self.problem: str | None = None
 
     async def open(self, first: Callable[[Database], Awaitable[T]]) -> T:
@@ -47,8 +87,7 @@ class LedgerFile:
 
     async def close(self) -> None:
         """Close the file; what could not be written so far is not."""
-        await self._reads.close()
-        await self._writes.close()
+        await self._rows.close()
         await self._let_go()
 
     async def _let_go(self) -> None:
@@ -63,32 +102,72 @@ class LedgerFile:
         return self._database
 
     async def use(self, work: Callable[[Database], Awaitable[T]]) -> T:
-        """Do some work with the database; raises Unavailable if that fails."""
+        """Do some work with the database on its thread; raises Unavailable if that fails."""
         database = self.usable()
+        self._on_thread += 1
+        self._thread_is_free.clear()
         try:
-            if not database.in_place:
-                raise FileNotFoundError("its file was deleted or replaced")
-            return await work(database)
-        except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: closed by `mend`.
-            self._fault(error)
-            raise Unavailable(PauseReason.LEDGER, str(error)) from error
+            done = await work(database)
+        except _FAULTS as error:
+            raise self._fault(error) from error
+        finally:
+            self._on_thread -= 1
+            if not self._on_thread:
+                self._thread_is_free.set()
+        await asyncio.sleep(0)  # Those who wait for the thread to be free come first.
+        return done
+
+    def _at_once(self, work: Callable[[Database], T]) -> T | None:
+        """Do some work here and now; None if that might hold the event loop up.
+
+        The way to the thread and back takes longer than a commit (benchmarks/NOTES.md): it is for
+        files that keep one waiting, and for what takes long.
+        """
+        database = self.usable()
+        if self._on_thread or not self._pace.quick:
+            return None
+        began = monotonic()
+        try:
+            return work(database)
+        except _FAULTS as error:
+            raise self._fault(error) from error
+        finally:
+            self._pace.took(monotonic() - began)
+
+    async def _soon(
+        self, work: Callable[[Database], T], on_thread: Callable[[Database], Awaitable[T]]
+    ) -> T:
+        """Do some work as soon as the thread is free, or on it if the file is slow."""
+        while (done := self._at_once(work)) is None:
+            if not self._pace.quick:
+                return await self.use(on_thread)
+            await self._thread_is_free.wait()
+        return done
 
     async def get(self, key: str) -> Row | None:
         """Read one job; raises Unavailable."""
-        self.usable()
-        return await self._reads.ask(key)
+        rows = await self._soon(lambda db: db.get([key]), lambda db: db.get_on_thread([key]))
+        return rows[0]
 
-    async def put(self, row: Row) -> None:
-        """Commit one job, behind all that was given earlier; raises Unavailable."""
-        self.usable()
-        await self._writes.ask(row)
+    def _put_at_once(self, rows: Sequence[Row]) -> bool:
+        return bool(self._at_once(lambda db: db.put(rows)))
 
-    async def insist(self, row: Row) -> None:
-        """Commit what has happened already, however long it takes: to forget it would lie.
+    async def _put(self, rows: Sequence[Row]) -> None:
+        await self._soon(lambda db: db.put(rows), lambda db: db.put_on_thread(rows))
 
-        And before anything that is given later: nothing new begins upon a state that is not kept.
+    async def put(self, row: Row, *, owed: bool = False) -> None:
+        """Commit one job, behind all that was given earlier.
+
+        Args:
+            row: the job.
+            owed: it has happened already, and to forget it would lie: it is committed however long
+                that takes, and before anything that is given later, since nothing new may begin
+                upon a state that is not kept.
+
+        Raises:
+            Unavailable: it was not committed, and is not owed.
         """
-        await self._writes.ask(row, owed=True)
+        await self._rows.ask(row, owed=owed)
 
     async def mend(self, within: float) -> None:
         """Wait up to so many seconds for a fault, and return once it is mended."""
@@ -126,10 +205,12 @@ class LedgerFile:
             return None
         return copy
 
-    def _fault(self, error: Exception) -> None:
+    def _fault(self, error: Exception) -> Unavailable:
+        """Note a fault, and return what those are told who can not go on."""
         self.problem = str(error) if isinstance(error, Misconfigured) else self._sentence(error)
         self._report(PauseReason.LEDGER, self.problem)
         self._broken.set()
+        return Unavailable(PauseReason.LEDGER, str(error))
 
     def _sentence(self, error: Exception) -> str:
         return (

@@ -26,7 +26,7 @@ class Keyless:
 
     Attributes:
         key: of its row in the ledger.
-        print: HMAC of its content.
+        print: MAC of its content.
         receipt: of the delivery that stands for it now.
         state: of its row, None as long as there is none.
         inherited: a process before this one had its delivery: whether it acked is unknown.

@@ -1,12 +1,12 @@
 """Which jobs were sent, which may have been, and which surely were not, across every crash."""
 
 import asyncio
-import hmac
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from time import time
 from typing import TypeVar
@@ -49,13 +49,14 @@ PURGE_BATCH = 500
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class _Held:
     """A job that a claim holds, with what its row needs and no Job has."""
 
     print: bytes
     keyless: bool = False
-    over: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Event | None = None
+    """Set when the claim ends, if anybody waits for that."""
 
 
 class SqliteLedger:
@@ -126,31 +127,27 @@ class SqliteLedger:
         """See ports.Ledger.claim."""
         secret = self._file.usable().secret
         name = delivery.job_key or _name_of(secret, delivery, envelope)
-        if name is not None:
-            held = _Held(hmac.digest(secret, envelope.canonical(), "sha256"))
-            async with self._hold(lambda: name, held):
-                yield await self._judge(name, held, delivery)
-            return
-        held = _Held(hmac.digest(secret, delivery.fingerprint, "sha256"))
-        async with self._hold(lambda: self._key_without_name(held.print, delivery), held) as key:
-            try:
-                yield await self._judge_keyless(key, held, delivery)
-            finally:
-                job = self._keyless.get(key)
-                if job is not None and job.state is None:
-                    self._keyless.drop(job)
-
-    @asynccontextmanager
-    async def _hold(self, find: Callable[[], str], held: _Held) -> AsyncIterator[str]:
-        """Hold a key; whoever else wants it waits, and then looks for its key again."""
-        while (key := find()) in self._held:
-            await self._held[key].over.wait()
+        content = envelope.canonical() if name else delivery.fingerprint
+        held = _Held(_mac(secret, content))
+        # Whoever has waited for a job to be over looks for its key again.
+        while (key := name or self._key_without_name(held.print, delivery)) in self._held:
+            await self._end_of(self._held[key])
         self._held[key] = held
         try:
-            yield key
+            judge = self._judge if name else self._judge_keyless
+            yield await judge(key, held, delivery)
         finally:
             del self._held[key]
-            held.over.set()
+            if held.over is not None:
+                held.over.set()
+            job = self._keyless.get(key)
+            if job is not None and job.state is None:
+                self._keyless.drop(job)
+
+    async def _end_of(self, held: _Held) -> None:
+        if held.over is None:
+            held.over = asyncio.Event()
+        await held.over.wait()
 
     def _key_without_name(self, print_: bytes, delivery: Delivery) -> str:
         match = self._keyless.match(print_, delivery)
@@ -273,9 +270,17 @@ class SqliteLedger:
             updated_at=self._clock(),
             due_at=due_at,
         )
-        await (self._file.insist(row) if owed else self._file.put(row))
+        await self._file.put(row, owed=owed)
         if keyless is not None:
             keyless.state = state
+
+
+def _mac(secret: bytes, content: bytes) -> bytes:
+    """32 bytes that stand for the content, and say nothing about it to who has not the secret.
+
+    BLAKE2 with a key (RFC 7693, 2.5): a third of what HMAC-SHA256 takes.
+    """
+    return blake2b(content, key=secret, digest_size=32).digest()
 
 
 def _name_of(secret: bytes, delivery: Delivery, envelope: WhatsAppEnvelope) -> str | None:
@@ -283,4 +288,4 @@ def _name_of(secret: bytes, delivery: Delivery, envelope: WhatsAppEnvelope) -> s
     name = envelope.idempotency_key or delivery.message_id
     if name is None:
         return None
-    return hmac.digest(secret, envelope.user_id.bytes + name.encode(), "sha256").hex()
+    return _mac(secret, envelope.user_id.bytes + name.encode()).hex()
