@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from whatsapp_worker import outcome
@@ -22,6 +22,8 @@ class FakeBroker:
         settled: what was done, in order, as (verb, body).
         retries, letters, rejects: what was published, in order.
         trouble: raised by the next publish, as often as there are elements.
+        prefetch: deliveries handed over at a time.
+        held: of which deliveries that is so now.
     """
 
     settled: list[tuple[str, bytes]] = field(default_factory=list)
@@ -29,41 +31,48 @@ class FakeBroker:
     letters: list[outcome.DeadLetter] = field(default_factory=list)
     rejects: list[outcome.Reject] = field(default_factory=list)
     trouble: list[Unavailable] = field(default_factory=list)
+    prefetch: int = 1000
     _queue: deque[Delivery | None] = field(default_factory=deque)
-    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    held: set[Receipt] = field(default_factory=set)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def put(self, *deliveries: Delivery) -> None:
         self._queue.extend(deliveries)
-        self._arrived.set()
+        self._changed.set()
 
     def end(self) -> None:
         self._queue.append(None)
-        self._arrived.set()
+        self._changed.set()
 
-    async def deliveries(self) -> AsyncIterator[Delivery]:
+    def stop(self) -> None:
+        """End whatever is still in the queue."""
+        self._queue.clear()
+        self.end()
+
+    async def consume(self, take: Callable[[Delivery], object]) -> None:
         while True:
-            while not self._queue:
-                self._arrived.clear()
-                await self._arrived.wait()
+            while not self._queue or (self._queue[0] and len(self.held) >= self.prefetch):
+                self._changed.clear()
+                await self._changed.wait()
             delivery = self._queue.popleft()
             if delivery is None:
                 return
-            yield delivery
+            self.held.add(delivery.receipt)
+            take(delivery)
 
     async def ack(self, delivery: Delivery) -> None:
-        self.settled.append(("ack", delivery.body))
+        self._settle("ack", delivery)
         delivery.receipt.acked = True
 
     async def give_back(self, delivery: Delivery) -> None:
         if not delivery.receipt.lost:
-            self.settled.append(("give back", delivery.body))
             self._queue.appendleft(returned(delivery))
-            self._arrived.set()
+            self._settle("give back", delivery)
 
     async def reject(self, delivery: Delivery, reject: outcome.Reject) -> None:
         self._publish()
         self.rejects.append(reject)
-        self.settled.append(("reject", delivery.body))
+        self._settle("reject", delivery)
 
     async def retry(self, delivery: Delivery, retry: outcome.Retry) -> None:
         self._publish()
@@ -74,6 +83,11 @@ class FakeBroker:
         self._publish()
         self.letters.append(letter)
         self.settled.append(("dead letter", delivery.body))
+
+    def _settle(self, verb: str, delivery: Delivery) -> None:
+        self.settled.append((verb, delivery.body))
+        self.held.discard(delivery.receipt)
+        self._changed.set()
 
     def _publish(self) -> None:
         if self.trouble:

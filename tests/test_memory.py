@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from whatsapp_worker.memory import NEW_OBJECTS
+
 MANY_THREADS = """
 import ctypes, gc, sys, threading
 from whatsapp_worker import memory
@@ -32,7 +34,7 @@ memory.all_is_built()
 print(gc.get_freeze_count() > 10_000, gc.isenabled(), len(gc.get_objects()) < 100)
 """
 PILE = """
-import weakref
+import sys, weakref
 from collections import deque
 from whatsapp_worker import memory
 
@@ -42,9 +44,11 @@ class Node:
 
 memory.all_is_built()
 there, used, most = weakref.WeakSet(), deque(maxlen=1000), 0
-for _ in range(20_000):
+for number in range(20_000):
     used.append(Node())  # For long enough to be no longer among the new ones when it ends.
     there.add(used[-1])
+    if "tidy" in sys.argv and number % 100 == 0:
+        memory.tidy()
     most = max(most, len(there) - len(used))
 print(most)
 """
@@ -65,5 +69,9 @@ def test_what_was_built_is_not_searched_for_garbage() -> None:
     assert run(FROZEN).split() == ["True", "True", "True"]
 
 
-def test_garbage_of_cycles_does_not_pile_up() -> None:
-    assert int(run(PILE)) < 1500
+def test_garbage_of_cycles_is_gone_whenever_somebody_looked() -> None:
+    assert int(run(PILE, "tidy")) <= 100
+
+
+def test_garbage_of_cycles_is_bounded_however_fast_it_comes() -> None:
+    assert int(run(PILE)) < 3 * NEW_OBJECTS

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from tests.fakes import FakeBroker, FakeSender, returned
+from tests.support.eventually import eventually
 from whatsapp_worker import outcome
 from whatsapp_worker.delivery import Delivery, Receipt
 from whatsapp_worker.envelope import Rules
@@ -318,6 +319,32 @@ async def test_finishes_what_was_begun_when_deliveries_end(worker: Worker) -> No
     worker.sender.may_end.set()
     await running
     assert worker.verbs == ["ack"]
+
+
+async def test_what_waits_for_its_turn_is_given_back_in_the_order_of_the_queue(
+    worker: Worker,
+) -> None:
+    jobs = [job(number) for number in range(5)]
+    worker.pacer.report(PauseReason.WHATSAPP, "offline")
+    worker.broker.put(*jobs)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(worker.pipeline.run())
+        await eventually(lambda: len(worker.broker.held) == 5)
+        worker.broker.prefetch = 0
+        worker.pacer.let_go()
+        await eventually(lambda: not worker.broker.held)
+        worker.broker.stop()
+    assert worker.broker.settled == [("give back", each.body) for each in jobs]
+
+
+async def test_what_was_lost_before_anybody_looked_at_it_is_left_to_come_again(
+    worker: Worker,
+) -> None:
+    lost = job()
+    again = returned(lost)
+    assert await worker.handle(lost) == []
+    assert worker.verbs == []
+    assert await worker.handle(again) == ["Sent"]
 
 
 async def test_pauses_for_everyone_after_three_throttled_recipients(worker: Worker) -> None:

@@ -11,7 +11,7 @@ from typing import NoReturn, Protocol, TextIO
 
 from prometheus_client import CollectorRegistry
 
-from whatsapp_worker import __version__, failpoints, logs, tracing
+from whatsapp_worker import __version__, failpoints, logs, memory, tracing
 from whatsapp_worker.amqp import RabbitMQ
 from whatsapp_worker.envelope import Rules, WhatsAppEnvelope
 from whatsapp_worker.errors import PauseReason
@@ -33,8 +33,6 @@ SAMPLE_INTERVAL = 1.0
 
 OVERTIME = 30.0
 """Seconds beyond SEND_TIMEOUT, whose watchdog should have ended the process long ago."""
-
-DAY = 86_400.0
 
 FOR_WHATSAPPS_SAKE = frozenset({PauseReason.WHATSAPP, PauseReason.THROTTLED})
 
@@ -158,7 +156,7 @@ class Daemon:
             await self._server.start()
             closing.push_async_callback(self._server.close)
             async with asyncio.TaskGroup() as tasks:
-                retention = settings.ledger_retention_days * DAY
+                retention = settings.ledger_retention_days * 24 * 3600.0
                 self._services = [
                     tasks.create_task(work, name=name)
                     for name, work in {
@@ -217,6 +215,7 @@ class Daemon:
             self._metrics.whatsapp_state(self._whatsapp.state)
             for reason in PauseReason:
                 self._metrics.paused(reason, reason in self._pacer.paused)
+            memory.tidy()
             await asyncio.sleep(SAMPLE_INTERVAL)
 
     # Told by others ---------------------------------------------------------------------------

@@ -7,7 +7,7 @@ refuses the setting.
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager as Context
 from contextvars import ContextVar
 from dataclasses import replace
@@ -122,8 +122,8 @@ class _Broker:
         self._broker = broker
         self._reached = reached
 
-    def deliveries(self) -> AsyncIterator[Delivery]:
-        return self._broker.deliveries()
+    async def consume(self, take: Callable[[Delivery], object]) -> None:
+        await self._broker.consume(take)
 
     async def ack(self, delivery: Delivery) -> None:
         await self._broker.ack(delivery)

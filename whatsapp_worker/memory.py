@@ -6,8 +6,8 @@ from contextlib import suppress
 
 _ARENA_MAX = -8
 """M_ARENA_MAX in glibc's malloc.h; `man 3 mallopt`."""
-NEW_OBJECTS = 300
-"""How many make Python look for garbage among the new ones; every third time it looks at all."""
+NEW_OBJECTS = 2_000
+"""How many more than before make Python look for garbage, should a second be too long for that."""
 
 
 def one_heap() -> None:
@@ -23,12 +23,18 @@ def one_heap() -> None:
 
 
 def all_is_built() -> None:
-    """Say that what there is by now stays, so that nobody looks through it for garbage.
-
-    With as little left to look through, a few thousand objects, Python can look often.  Else what
-    outages leave in cycles, connections and tracebacks, piles up by chance, to 5,000 objects in two
-    minutes; and a megabyte that was taken for such a pile is not handed back (measured in soaks).
-    Work without outages leaves no such garbage: 2,000 jobs made Python look once.
-    """
+    """Say that what there is by now stays, so that nobody looks through it for garbage."""
     gc.set_threshold(NEW_OBJECTS, 0, 0)
     gc.freeze()
+
+
+def tidy() -> None:
+    """Look for garbage; call it once a second.
+
+    With a few thousand objects left to look through that takes less than a millisecond.  Else what
+    outages leave in cycles, connections and tracebacks, piles up by chance, to 5,000 objects in two
+    minutes; and a megabyte that was taken for such a pile is not handed back (measured in soaks).
+    Python itself counts objects: it would look seldom in an outage, when little happens, and often
+    when a hundred jobs at a time come and go, which leave no such garbage.
+    """
+    gc.collect()

@@ -32,11 +32,12 @@ class Pipeline:
     async def run(self) -> None:
         """Handle deliveries until they end, then finish what was begun."""
         async with TaskGroup() as tasks:
-            async for delivery in self.broker.deliveries():
-                tasks.create_task(self.handle(delivery))
+            await self.broker.consume(lambda delivery: tasks.create_task(self.handle(delivery)))
 
     async def handle(self, delivery: Delivery) -> None:
         """Take one delivery from start to finish; give it back if that has to wait too long."""
+        if delivery.receipt.lost:
+            return  # Its channel has ended, so it comes again.
         trace.set(delivery.trace_id)
         started = monotonic()
         while True:

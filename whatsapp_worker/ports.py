@@ -1,6 +1,6 @@
 """What the pipeline needs of its four collaborators; adapters fit these, `app.py` joins them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager as Context
 from typing import Protocol
 
@@ -13,8 +13,8 @@ from whatsapp_worker.errors import JobError
 class Broker(Protocol):
     """RabbitMQ.  What raises Unavailable has changed nothing that a second call would not mend."""
 
-    def deliveries(self) -> AsyncIterator[Delivery]:
-        """Yield deliveries as they come, until the worker is to end."""
+    async def consume(self, take: Callable[[Delivery], object]) -> None:
+        """Hand over deliveries as they come; return when the worker is to end."""
         ...
 
     async def ack(self, delivery: Delivery) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -31,36 +31,47 @@ class Bench:
         broker: it.
         publish: puts bodies into its queue.
         stop: ends its deliveries.
+        ready: waits until it consumes.
+        taken: what it has delivered, and nobody has looked at yet.
     """
 
     broker: Broker
     publish: Callable[..., Coroutine[Any, Any, None]]
     stop: Callable[[], Coroutine[Any, Any, None]]
+    ready: Callable[[], Coroutine[Any, Any, None]]
+    taken: asyncio.Queue[Delivery] = field(default_factory=asyncio.Queue)
+
+    async def consume(self) -> None:
+        """Take what it delivers, until it is stopped."""
+        await self.broker.consume(self.taken.put_nowait)
 
 
 @asynccontextmanager
 async def fake(_: pytest.FixtureRequest) -> AsyncIterator[Bench]:
-    broker = FakeBroker()
+    broker = FakeBroker(prefetch=1)
 
     async def publish(*bodies: bytes) -> None:
         broker.put(*(Delivery(body, Receipt()) for body in bodies))
 
     async def stop() -> None:
-        broker.end()
+        broker.stop()
 
-    yield Bench(broker, publish, stop)
+    async def ready() -> None:
+        pass
+
+    yield Bench(broker, publish, stop, ready)
 
 
 @asynccontextmanager
 async def rabbitmq(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     url = request.getfixturevalue("amqp_url")
     settings = settings_for(url, retry_delays=read_ladder("1s"))
-    async with running(settings) as run, connect(url) as client:
+    async with running(settings, takes=False) as run, connect(url) as client:
 
         async def publish(*bodies: bytes) -> None:
             await client.publish(*bodies)
 
-        yield Bench(run.broker, publish, run.broker.stop)
+        yield Bench(run.broker, publish, run.broker.stop, run.consuming)
 
 
 @asynccontextmanager
@@ -76,24 +87,17 @@ Make = Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[Bench]]
 @pytest.fixture(params=[fake, noted, pytest.param(rabbitmq, marks=pytest.mark.integration)])
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     make: Make = request.param
-    async with make(request) as bench:
+    async with make(request) as bench, asyncio.TaskGroup() as tasks:
+        tasks.create_task(bench.consume())
+        await bench.ready()
         yield bench
-
-
-async def first(bench: Bench, count: int) -> list[Delivery]:
-    """Take so many deliveries, settling none: each comes only when the one before is settled."""
-    taken = []
-    async with asyncio.timeout(10):
-        async for delivery in bench.broker.deliveries():
-            taken.append(delivery)
-            if len(taken) == count:
-                return taken
-    raise AssertionError("the deliveries ended")
+        await bench.stop()
 
 
 async def next_of(bench: Bench) -> Delivery:
-    (delivery,) = await first(bench, 1)
-    return delivery
+    """The next delivery, which the one before it has to be settled for."""
+    async with asyncio.timeout(10):
+        return await bench.taken.get()
 
 
 async def test_delivers_in_the_order_of_publishing(bench: Bench) -> None:
@@ -149,7 +153,11 @@ async def test_publishing_a_copy_does_not_settle_the_original(bench: Bench) -> N
     assert (await next_of(bench)).body == b"one"
 
 
-async def test_its_deliveries_end_when_it_is_stopped(bench: Bench) -> None:
+async def test_it_consumes_until_it_is_stopped(bench: Bench) -> None:
+    await bench.publish(b"one", b"two")
+    await bench.broker.ack(await next_of(bench))
+    await next_of(bench)
     await bench.stop()
     async with asyncio.timeout(10):
-        assert [delivery async for delivery in bench.broker.deliveries()] == []
+        await bench.consume()
+    assert bench.taken.empty()

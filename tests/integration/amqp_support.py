@@ -34,7 +34,7 @@ class Running:
     """A broker that runs, what it delivered and what it reported."""
 
     broker: RabbitMQ
-    deliveries: AsyncIterator[Delivery]
+    taken: asyncio.Queue[Delivery] = field(default_factory=asyncio.Queue)
     paused: dict[PauseReason, str] = field(default_factory=dict)
     reported: list[PauseReason] = field(default_factory=list)
     lost: int = 0
@@ -50,9 +50,11 @@ class Running:
         self.lost += 1
 
     async def next(self, within: float = 10.0) -> Delivery:
-        """The next delivery."""
+        """The next delivery; those of a dead session are left out, as the pipeline does."""
         async with asyncio.timeout(within):
-            return await anext(self.deliveries)
+            while (delivery := await self.taken.get()).receipt.lost:
+                pass
+            return delivery
 
     async def take(self, count: int) -> list[bytes]:
         """Ack so many deliveries, return their bodies."""
@@ -82,16 +84,26 @@ class Running:
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, ready: bool = True) -> AsyncIterator[Running]:
-    """Run a RabbitMQ object for as long as the block lasts."""
+async def running(
+    settings: Settings, *, ready: bool = True, takes: bool = True
+) -> AsyncIterator[Running]:
+    """Run a RabbitMQ object for as long as the block lasts.
+
+    Args:
+        settings: what it runs with.
+        ready: wait until it consumes.
+        takes: take its deliveries; without, it does not consume.
+    """
     box: list[Running] = []
     broker = RabbitMQ(settings, lambda *told: box[0].report(*told), lambda: box[0].note_lost())
-    run = Running(broker, broker.deliveries())
+    run = Running(broker)
     box.append(run)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(broker.run())
+        if takes:
+            tasks.create_task(broker.consume(run.taken.put_nowait))
         try:
-            if ready:
+            if ready and takes:
                 await run.consuming()
             yield run
         finally:

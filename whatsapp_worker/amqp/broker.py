@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -88,7 +88,7 @@ class RabbitMQ:
         await self._feed.resume()
 
     async def stop(self) -> None:
-        """Take no more deliveries, ever: `deliveries` ends.  What is held can be settled."""
+        """Take no more deliveries, ever: `consume` returns.  What is held can be settled."""
         self._publisher.hurry()
         await self._feed.stop()
 
@@ -121,9 +121,9 @@ class RabbitMQ:
 
     # The pipeline's Broker ----------------------------------------------------------------------
 
-    def deliveries(self) -> AsyncIterator[Delivery]:
-        """Yield deliveries as they come, until `stop`."""
-        return self._feed.deliveries()
+    async def consume(self, take: Callable[[Delivery], object]) -> None:
+        """Hand over deliveries as they come, until `stop`."""
+        await self._feed.consume(take)
 
     async def ack(self, delivery: Delivery) -> None:
         """Settle: done with.  Never raises; on a dead channel the message comes again."""

@@ -82,7 +82,7 @@ class Session:
         wire: Wire,
         plan: Plan,
         proofs: Proofs,
-        deliver: Callable[[Delivery], None],
+        deliver: Callable[[Delivery], object],
     ) -> None:
         self._connection = connection
         self._channel = channel

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from aiormq.abc import AbstractConnection
@@ -53,7 +53,9 @@ class Feed:
         self._supervisor = Supervisor(
             settings, "whatsapp-worker consumer", self._work, self._told, self._wire
         )
-        self._inbox: asyncio.Queue[Delivery | None] = asyncio.Queue()
+        self._take: Callable[[Delivery], object] = _nobody_takes
+        self._somebody_takes = asyncio.Event()
+        self._ended = asyncio.Event()
         self._proofs = Proofs()
         self._switching = asyncio.Lock()
         self._wanted = True
@@ -75,11 +77,11 @@ class Feed:
         """Keep a session standing until cancelled."""
         await self._supervisor.run()
 
-    async def deliveries(self) -> AsyncIterator[Delivery]:
-        """Yield deliveries as they come, until `stop`; those of a dead session are left out."""
-        while (delivery := await self._inbox.get()) is not None:
-            if not delivery.receipt.lost:
-                yield delivery
+    async def consume(self, take: Callable[[Delivery], object]) -> None:
+        """Hand over deliveries as they come, until `stop`; nothing is consumed before."""
+        self._take = take
+        self._somebody_takes.set()
+        await self._ended.wait()
 
     async def pause(self) -> None:
         """Take no new deliveries; what was taken can still be settled.  Never raises."""
@@ -87,7 +89,6 @@ class Feed:
             self._wanted = False
             if self._session:
                 await self._session.cancel()
-            self._give_back_untaken()
 
     async def resume(self) -> None:
         """Take deliveries again, unless stopped.  Never raises."""
@@ -100,20 +101,10 @@ class Feed:
                     self._session.fail(f"RabbitMQ did not let us consume again: {said(error)}")
 
     async def stop(self) -> None:
-        """Pause for good: `deliveries` ends."""
+        """Pause for good: `consume` returns."""
         self._stopped = True
         await self.pause()
-        self._inbox.put_nowait(None)
-
-    def _give_back_untaken(self) -> None:
-        """Give back what nobody has taken, in the order it came: that keeps the queue's order."""
-        while not self._inbox.empty():
-            delivery = self._inbox.get_nowait()
-            if delivery is None:
-                self._inbox.put_nowait(None)
-                return
-            receipt = own(delivery)
-            receipt.session.give_back(receipt)
+        self._ended.set()
 
     async def _work(self, connection: AbstractConnection, works: Callable[[], None]) -> NoReturn:
         self.connected = True
@@ -171,9 +162,8 @@ class Feed:
         async with at_most(CALL_SECONDS):
             channel = await connection.channel(publisher_confirms=False)
         plan = Plan(settings.whatsapp_queue_name, prefetch, settings.max_attempts, exclusive)
-        session = Session(
-            connection, channel, self._wire, plan, self._proofs, self._inbox.put_nowait
-        )
+        await self._somebody_takes.wait()
+        session = Session(connection, channel, self._wire, plan, self._proofs, self._take)
         async with self._switching:
             if self._wanted:
                 await session.consume()
@@ -194,6 +184,10 @@ class Feed:
         elif problem not in self._logged:  # Two problems that take turns are two lines, not more.
             self._logged.add(problem)
             log.warning("%s", problem)
+
+
+def _nobody_takes(_: Delivery) -> None:
+    raise RuntimeError("a delivery came before anybody was there to take it")
 
 
 def own(delivery: Delivery) -> ChannelReceipt:

@@ -1,6 +1,6 @@
 """What a job did, noted while it is done: when each call to broker and sender began and ended."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -86,9 +86,9 @@ class NotingBroker:
         self._dead_letters = settings.dead_letter_queue
         self._rungs = {rung.seconds: settings.retry_queue(rung) for rung in settings.retry_delays}
 
-    def deliveries(self) -> AsyncIterator[Delivery]:
-        """Yield deliveries as they come."""
-        return self._broker.deliveries()
+    async def consume(self, take: Callable[[Delivery], object]) -> None:
+        """Hand over deliveries as they come."""
+        await self._broker.consume(take)
 
     async def ack(self, delivery: Delivery) -> None:
         """Settle: done with."""
