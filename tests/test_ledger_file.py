@@ -17,14 +17,13 @@ from whatsapp_worker.errors import (
     PauseReason,
     Unavailable,
 )
-from whatsapp_worker.outcome import (
-    AlreadySent,
-)
+from whatsapp_worker.outcome import AlreadySent, Superseded
 from whatsapp_worker.store.database import (
     FILE_NAME,
     LOOK_SECONDS,
     MIGRATIONS,
     Database,
+    Row,
     sent_keys,
 )
 from whatsapp_worker.store.file import QUICK, SLOW_FOR, Pace
@@ -58,6 +57,36 @@ async def test_refuses_a_file_of_a_newer_worker(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(Misconfigured, match="newer whatsapp-worker"):
         await bench.open()
+
+
+async def test_a_file_of_an_older_worker_is_brought_up_to_date_with_all_it_holds(
+    bench: Bench, tmp_path: Path
+) -> None:
+    for number in range(3):
+        await bench.send(keyed(message_id=f"m-{number}"))
+    bench.now += 100
+    await bench.retry(keyed(message_id="m-3"))
+    await bench.ledger.close()
+    columns = ", ".join(Row._fields)
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as now:
+        rows = now.execute(f"SELECT {columns} FROM jobs ORDER BY key").fetchall()
+        secret = now.execute("SELECT value FROM secret").fetchone()
+    (tmp_path / FILE_NAME).unlink()
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as old:
+        old.executescript(MIGRATIONS[0])
+        old.executemany(f"INSERT INTO jobs ({columns}) VALUES ({', '.join('?' * 12)})", rows)
+        old.execute("INSERT INTO secret VALUES (?)", secret)
+        old.execute("PRAGMA user_version = 1")
+        old.commit()
+    await bench.open()
+    for number in range(3):
+        assert isinstance(await bench.ask(keyed(message_id=f"m-{number}")), AlreadySent)
+    assert isinstance(await bench.ask(keyed(message_id="m-3")), Superseded)
+    upkeep = asyncio.create_task(bench.ledger.run(50, lambda _count: None))
+    fresh = keyed(message_id="m-0")
+    await eventually(lambda: bench.fresh(fresh), "forgot what is old")
+    upkeep.cancel()
+    assert isinstance(await bench.ask(keyed(message_id="m-3")), Superseded)
 
 
 async def test_refuses_a_file_that_is_no_ledger(tmp_path: Path) -> None:
@@ -290,7 +319,8 @@ async def test_nobody_uses_the_file_while_its_thread_does(
     assert threads.used == []
     free.set()
     await job
-    assert (threads.used, len(turns)) == (["loop"] * 3, 3)
+    assert threads.used == ["loop"] * 3
+    assert len(turns) < 3
     await upkeep
 
 

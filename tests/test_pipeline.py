@@ -52,11 +52,13 @@ class Breathless:
 class Worker:
     """The pipeline with a real ledger and pacer, between fakes of RabbitMQ and WhatsApp."""
 
-    def __init__(self, directory: Path, on_unknown: OnUnknown = OnUnknown.RESEND) -> None:
+    def __init__(
+        self, directory: Path, on_unknown: OnUnknown = OnUnknown.RESEND, prefetch: int = 1
+    ) -> None:
         self.broker = FakeBroker()
         self.sender = FakeSender()
         self.pacer = TurnPacer(0.0, Breathless())
-        self.ledger = SqliteLedger(directory, 1, self.pacer.report)
+        self.ledger = SqliteLedger(directory, prefetch, self.pacer.report)
         self.records: list[Record] = []
         policy = RetryPolicy((5.0, 30.0), 3, on_unknown, lambda: 0.0)
         self.pipeline = Pipeline(
@@ -279,35 +281,53 @@ async def test_sends_in_the_order_of_the_queue(worker: Worker) -> None:
     assert [text for _, text in worker.sender.sent] == [f"text {n}" for n in range(20)]
 
 
+class Commits:
+    """What a ledger commits, and together with what: states, and numbers for keys."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[list[tuple[str, int]]] = []
+        self._keys: dict[str, int] = {}
+        at_once, on_thread = Database.put, Database.put_on_thread
+
+        def put(database: Database, rows: Sequence[Row]) -> bool:
+            self._note(rows)
+            return at_once(database, rows)
+
+        async def put_on_thread(database: Database, rows: Sequence[Row]) -> bool:
+            self._note(rows)
+            return await on_thread(database, rows)
+
+        monkeypatch.setattr(Database, "put", put)
+        monkeypatch.setattr(Database, "put_on_thread", put_on_thread)
+
+    def _note(self, rows: Sequence[Row]) -> None:
+        keys = self._keys
+        self.made.append([(row.state, keys.setdefault(row.key, len(keys) + 1)) for row in rows])
+
+
 @pytest.mark.parametrize("seconds", [0.0, 1000 * QUICK], ids=["quick file", "slow file"])
 async def test_the_result_of_a_job_and_the_beginning_of_the_next_are_one_commit(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch, seconds: float
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     """So at most one job is SENDING at any time, and one commit a job is enough."""
-    commits: list[list[tuple[str, int]]] = []
-    keys: dict[str, int] = {}
-
-    def note(rows: Sequence[Row]) -> None:
-        commits.append([(row.state, keys.setdefault(row.key, len(keys) + 1)) for row in rows])
-
-    at_once, on_thread = Database.put, Database.put_on_thread
-
-    def noted(database: Database, rows: Sequence[Row]) -> bool:
-        note(rows)
-        return at_once(database, rows)
-
-    async def noted_on_thread(database: Database, rows: Sequence[Row]) -> bool:
-        note(rows)
-        return await on_thread(database, rows)
-
-    monkeypatch.setattr(Database, "put", noted)
-    monkeypatch.setattr(Database, "put_on_thread", noted_on_thread)
+    worker = Worker(tmp_path, prefetch=5)
+    await worker.ledger.open()
     worker.ledger._file._pace.took(seconds)
+    commits = Commits(monkeypatch)
     worker.broker.put(*(job(number) for number in range(5)))
     worker.broker.end()
     await worker.pipeline.run()
     between = [[("SENT", n), ("SENDING", n + 1)] for n in range(1, 5)]
-    assert commits == [[("SENDING", 1)], *between, [("SENT", 5)]]
+    assert commits.made == [[("SENDING", 1)], *between, [("SENT", 5)]]
+    await worker.ledger.close()
+
+
+async def test_one_at_a_time_no_result_waits_for_what_can_not_come(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits = Commits(monkeypatch)
+    await worker.handle(job(1), job(2))
+    assert commits.made == [[("SENDING", 1)], [("SENT", 1)], [("SENDING", 2)], [("SENT", 2)]]
 
 
 async def test_finishes_what_was_begun_when_deliveries_end(worker: Worker) -> None:

@@ -15,8 +15,8 @@ RETRY_AFTER = 1.0
 """Seconds between two tries to use a file that could not be used."""
 
 TURNS = 2
-"""Turns of the event loop for which a result waits for company: one is for those whom the last
-batch woke (a job is sent, or settled), the next for the job that then got the turn to send."""
+"""Turns of the event loop from the end of a batch until those ask whom it woke: in one a job is
+sent, or settled, and in the next another job has the turn to send."""
 
 Item = TypeVar("Item")
 
@@ -40,15 +40,20 @@ class Batches(Generic[Item]):
         at_once: does a batch here and now, all of it or nothing; False, and nothing done, if that
             would hold the event loop up.  Raises Unavailable while it can not.
         work: does the same and takes its time.
+        patience: seconds for which what is owed waits for company.
     """
 
     def __init__(
         self,
         at_once: Callable[[Sequence[Item]], bool],
         work: Callable[[Sequence[Item]], Awaitable[None]],
+        patience: float,
     ) -> None:
         self._at_once = at_once
         self._work = work
+        self._patience = patience
+        self._patient_until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._waiting: list[_Waiting[Item]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -58,7 +63,7 @@ class Batches(Generic[Item]):
         Args:
             item: takes its place behind all that was asked for earlier.
             owed: it must be done, however long that takes, and before whatever comes later.  It is
-                not in a hurry, and waits a moment for what can be done with it.
+                not in a hurry, and waits a while for what can be done with it.
 
         Raises:
             Unavailable: it was not done; never for what is owed.
@@ -66,25 +71,36 @@ class Batches(Generic[Item]):
         loop = asyncio.get_running_loop()
         waiting: _Waiting[Item] = _Waiting(item, owed, loop.create_future())
         self._waiting.append(waiting)
-        if owed:
-            loop.call_soon(self._soon, TURNS - 1)
-        else:
+        if not (owed and self._patience):
             _NO_JOB.run(self._do)
+        else:
+            self._patient_until = loop.time() + self._patience
+            if self._timer is None:
+                self._wait_for_company()
         await waiting.done
 
     async def close(self) -> None:
         """Stop, and forget what waits."""
         self._waiting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
             self._task = None  # One that was cancelled before it began could not say so itself.
 
-    def _soon(self, turns: int) -> None:
-        if turns:
-            asyncio.get_running_loop().call_soon(self._soon, turns - 1)
+    def _wait_for_company(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_at(self._patient_until, self._waited, context=_NO_JOB)
+
+    def _waited(self) -> None:
+        """Do what still waits, if all of it has waited for that long: there is but one timer."""
+        self._timer = None
+        if self._waiting and asyncio.get_running_loop().time() < self._patient_until:
+            self._wait_for_company()
         else:
-            _NO_JOB.run(self._do)
+            self._do()
 
     def _do(self) -> None:
         """Do all that waits: at once if that can be, otherwise in a task of its own."""

@@ -38,6 +38,31 @@ MIGRATIONS = (
     CREATE INDEX jobs_by_due ON jobs (due_at) WHERE due_at IS NOT NULL;
     CREATE TABLE secret (value BLOB NOT NULL);
     """,
+    # In the order of their beginning: the end of one job and the beginning of the next are mostly
+    # on one page, and no index by age has to be kept for the sake of forgetting them.
+    """
+    CREATE TABLE ordered (
+        id INTEGER PRIMARY KEY,
+        key TEXT NOT NULL UNIQUE,
+        print BLOB NOT NULL,
+        keyless INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        unknown_count INTEGER NOT NULL,
+        whatsapp_id TEXT,
+        error_type TEXT,
+        error_detail TEXT,
+        first_seen REAL NOT NULL,
+        updated_at REAL NOT NULL,
+        due_at REAL
+    );
+    INSERT INTO ordered SELECT NULL, key, print, keyless, state, attempt, unknown_count,
+        whatsapp_id, error_type, error_detail, first_seen, updated_at, due_at
+        FROM jobs ORDER BY updated_at;
+    DROP TABLE jobs;
+    ALTER TABLE ordered RENAME TO jobs;
+    CREATE INDEX jobs_by_due ON jobs (due_at) WHERE due_at IS NOT NULL;
+    """,
 )
 """Step n takes a file from `user_version` n to n + 1; a step that was released never changes."""
 
@@ -60,8 +85,11 @@ class Row(NamedTuple):
 
 
 _COLUMNS = ", ".join(Row._fields)
-_PUT = f"INSERT OR REPLACE INTO jobs ({_COLUMNS}) VALUES "  # noqa: S608  Our own column names.
+_PUT = f"INSERT INTO jobs ({_COLUMNS}) VALUES "  # noqa: S608  Our own column names.
 _PLACES = f"({', '.join('?' * 12)})"
+_OR_UPDATE = " ON CONFLICT (key) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in Row._fields[1:]
+)
 _PROBE = """
     BEGIN IMMEDIATE;
     INSERT OR REPLACE INTO jobs (key, print, keyless, state, attempt, unknown_count, first_seen,
@@ -188,17 +216,22 @@ class Database:
             os.close(file)
 
     async def newest(self, count: int) -> list[Row]:
-        """Read the jobs that changed last, the oldest of them first."""
-        newest = _SELECT + "ORDER BY updated_at DESC LIMIT ?"
+        """Read the jobs that began last, the oldest of them first."""
+        newest = _SELECT + "ORDER BY id DESC LIMIT ?"
         found = await self._connection.execute_fetchall(newest, (count,))
         return [_row(columns) for columns in found][::-1]
 
     async def purge(self, before: float, count: int) -> int:
-        """Forget up to `count` jobs that last changed before a time; returns how many."""
+        """Forget those of the oldest `count` jobs that last changed before a time.
+
+        Returns:
+            How many those are; 0 says that the rest may stay: it began later.
+        """
         self._see_to_its_place()
         cursor = await self._connection.execute(
-            "DELETE FROM jobs WHERE key IN (SELECT key FROM jobs WHERE updated_at < ? LIMIT ?)",
-            (before, count),
+            "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs ORDER BY id LIMIT ?)"
+            " AND updated_at < ?",
+            (count, before),
         )
         return cursor.rowcount
 
@@ -224,7 +257,8 @@ def _row(columns: Sequence[Any]) -> Row:
 
 
 def _insert(rows: Sequence[Row]) -> tuple[str, list[object]]:
-    return _PUT + ", ".join([_PLACES] * len(rows)), [value for row in rows for value in row]
+    statement = _PUT + ", ".join([_PLACES] * len(rows)) + _OR_UPDATE
+    return statement, [value for row in rows for value in row]
 
 
 def _identity(path: str) -> tuple[int, int]:

@@ -61,14 +61,17 @@ class LedgerFile:
     Args:
         path: the database file.
         report: told why the ledger can not be used, and with None when it can again.
+        patience: seconds for which what has happened waits to be committed with what comes next.
     """
 
-    def __init__(self, path: Path, report: Callable[[PauseReason, str | None], None]) -> None:
+    def __init__(
+        self, path: Path, report: Callable[[PauseReason, str | None], None], patience: float
+    ) -> None:
         self._path = path
         self._report = report
         self._database: Database | None = None
         self._broken = asyncio.Event()
-        self._rows = Batches[Row](self._put_at_once, self._put)
+        self._rows = Batches[Row](self._put_at_once, self._put, patience)
         self._pace = Pace()
         self._on_thread = 0
         self._thread_is_free = asyncio.Event()

@@ -43,6 +43,10 @@ OVERDUE_AFTER = 15 * 60.0
 UPKEEP_INTERVAL = 60.0
 """Seconds between two looks for jobs to forget and copies that are overdue."""
 
+PATIENCE = 0.001
+"""Seconds for which a result may wait to be committed with the beginning of the next job.  RabbitMQ
+hands out messages in small bursts: without, the last one of each would need a commit of its own."""
+
 PURGE_BATCH = 500
 """Rows forgotten per commit, so that a purge never makes a send wait for long."""
 
@@ -78,7 +82,8 @@ class SqliteLedger:
         report: Callable[[PauseReason, str | None], None],
         clock: Callable[[], float] = time,
     ) -> None:
-        self._file = LedgerFile(directory / FILE_NAME, report)
+        # One at a time, nothing else can come before this one is acked.
+        self._file = LedgerFile(directory / FILE_NAME, report, PATIENCE if prefetch > 1 else 0.0)
         self._clock = clock
         self._held: dict[str, _Held] = {}
         self._keyless = KeylessJobs(prefetch)
