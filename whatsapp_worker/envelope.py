@@ -54,11 +54,12 @@ class Rules:
     content_policy: ContentPolicy = ContentPolicy.STANDARD
 
 
+_HYPHENATED = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
 def _only_hyphenated(value: object) -> object:
     # UUID() also takes braces, URNs and bare hex; the contract has one form (seed 003).
-    if isinstance(value, str) and re.fullmatch(
-        r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", value
-    ):
+    if isinstance(value, str) and _HYPHENATED.fullmatch(value):
         return value
     raise ValueError
 

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 
 from whatsapp_worker.delivery import Delivery
 from whatsapp_worker.errors import PauseReason, Throttled, Unavailable
+from whatsapp_worker.holding import Holding
 from whatsapp_worker.outcome import DeadLetter, Record, Retry, Sent
 
 log = logging.getLogger(__name__)
@@ -92,22 +93,28 @@ class TurnPacer:
         """Hand out turns again."""
         self._letting_go = False
 
-    @asynccontextmanager
-    async def turn(self, delivery: Delivery) -> AsyncIterator[None]:
+    def turn(self, delivery: Delivery) -> Holding[None]:
         """Hold the one turn to send.
 
         Raises:
             Unavailable: the delivery is to be given back, or has gone back already.
         """
-        async with self._turn:
+        return Holding(self._begin(delivery), self._end)
+
+    async def _begin(self, delivery: Delivery) -> None:
+        await self._turn.acquire()
+        try:
             await self._wait_for(delivery, lambda: max(self._next_turn, self._throttled_until))
-            self._turn_since = self._clock()
-            try:
-                yield
-            finally:
-                self._turn_since = None
-                spread = self._interval * JITTER
-                self._next_turn = self._clock() + self._interval + self._uniform(-spread, spread)
+        except BaseException:
+            self._turn.release()
+            raise
+        self._turn_since = self._clock()
+
+    def _end(self) -> None:
+        self._turn_since = None
+        spread = self._interval * JITTER
+        self._next_turn = self._clock() + self._interval + self._uniform(-spread, spread)
+        self._turn.release()
 
     async def hold(self, delivery: Delivery) -> bool:
         """Wait until work may go on; False says that the delivery is to be given back."""

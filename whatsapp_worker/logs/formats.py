@@ -45,8 +45,11 @@ class JsonLines(JsonFormatter):
             "message": mask(_message(record)),
             **self._everywhere,
         }
-        for name, value in _extras(record):
-            fields[_masked_name(name)] = mask_field(name, value)
+        for name, value in (_fields(record) or record.__dict__).items():
+            if name not in _OF_EVERY_LINE:
+                fields[_masked_name(name)] = mask_field(name, value)
+        if trace.get():
+            fields.setdefault("trace_id", trace.get())
         if record.exc_info:
             fields["exception"] = mask(str(self.formatException(record.exc_info)))
         if record.stack_info:
@@ -87,9 +90,12 @@ _masked_name = lru_cache(maxsize=1024)(mask)
 
 
 def _pairs(record: logging.LogRecord) -> Iterator[str]:
-    for name, value in _extras(record):
-        if name != "event":  # The sentence says it.
+    fields = _fields(record) or record.__dict__
+    for name, value in fields.items():
+        if name not in _OF_EVERY_LINE and name != "event":  # The sentence says it.
             yield f"{_word(name)}={_word(mask_field(name, value))}"
+    if trace.get() and "trace_id" not in fields:
+        yield f"trace_id={trace.get()}"
 
 
 def _word(value: object) -> str:
@@ -102,17 +108,6 @@ def _safe(text: str) -> str:
         character if character.isprintable() or character in "\n\t" else ascii(character).strip("'")
         for character in text
     )
-
-
-def _extras(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
-    """What a line has beside the fields of every line; the trace of its task among it."""
-    traced = False
-    for name, value in (_fields(record) or record.__dict__).items():
-        if name not in _OF_EVERY_LINE:
-            traced = traced or name == "trace_id"
-            yield name, value
-    if not traced and trace.get():
-        yield "trace_id", trace.get()
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -2,8 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
@@ -22,6 +22,7 @@ from whatsapp_worker.errors import (
     Unavailable,
     failure_of,
 )
+from whatsapp_worker.holding import Holding
 from whatsapp_worker.outcome import (
     AlreadySent,
     Claim,
@@ -57,7 +58,10 @@ T = TypeVar("T")
 class _Held:
     """A job that a claim holds, with what its row needs and no Job has."""
 
+    name: str | None
+    """Its key, if it has one by itself."""
     print: bytes
+    key: str = ""
     keyless: bool = False
     over: asyncio.Event | None = None
     """Set when the claim ends, if anybody waits for that."""
@@ -127,27 +131,33 @@ class SqliteLedger:
 
     # Claims -----------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def claim(self, delivery: Delivery, envelope: WhatsAppEnvelope) -> AsyncIterator[Claim]:
+    def claim(self, delivery: Delivery, envelope: WhatsAppEnvelope) -> Holding[Claim]:
         """See ports.Ledger.claim."""
         secret = self._file.usable().secret
         name = delivery.job_key or _name_of(secret, delivery, envelope)
         content = envelope.canonical() if name else delivery.fingerprint
-        held = _Held(_mac(secret, content))
+        held = _Held(name, _mac(secret, content))
+        return Holding(self._begin(held, delivery), lambda: self._end(held))
+
+    async def _begin(self, held: _Held, delivery: Delivery) -> Claim:
         # Whoever has waited for a job to be over looks for its key again.
-        while (key := name or self._key_without_name(held.print, delivery)) in self._held:
+        while (key := held.name or self._key_without_name(held.print, delivery)) in self._held:
             await self._end_of(self._held[key])
-        self._held[key] = held
+        held.key, self._held[key] = key, held
         try:
-            judge = self._judge if name else self._judge_keyless
-            yield await judge(key, held, delivery)
-        finally:
-            del self._held[key]
-            if held.over is not None:
-                held.over.set()
-            job = self._keyless.get(key)
-            if job is not None and job.state is None:
-                self._keyless.drop(job)
+            judge = self._judge if held.name else self._judge_keyless
+            return await judge(key, held, delivery)
+        except BaseException:
+            self._end(held)
+            raise
+
+    def _end(self, held: _Held) -> None:
+        del self._held[held.key]
+        if held.over is not None:
+            held.over.set()
+        job = self._keyless.get(held.key)
+        if job is not None and job.state is None:
+            self._keyless.drop(job)
 
     async def _end_of(self, held: _Held) -> None:
         if held.over is None:
