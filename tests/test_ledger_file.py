@@ -26,7 +26,7 @@ from whatsapp_worker.store.database import (
     Row,
     sent_keys,
 )
-from whatsapp_worker.store.file import QUICK, SLOW_FOR, Pace
+from whatsapp_worker.store.file import MUCH_TOO_LONG, QUICK, SLOW_FOR, Pace
 from whatsapp_worker.store.ledger import OVERDUE_AFTER
 
 PAGE = 4096
@@ -253,8 +253,14 @@ def test_one_commit_that_takes_long_is_no_slow_file() -> None:
     for _ in range(100):
         for _ in range(300):
             pace.took(0.0002)
-        pace.took(0.1)  # SQLite moves its log into the file; or somebody else uses the disk.
+        pace.took(0.9)  # SQLite moves its log into the file; or somebody else uses the disk.
     assert pace.quick
+
+
+def test_a_disk_that_hangs_is_left_to_the_thread_after_the_first_time() -> None:
+    pace = Pace(Clock())
+    pace.took(1.1)
+    assert not pace.quick
 
 
 class Threads:
@@ -289,7 +295,7 @@ async def test_a_slow_file_is_used_on_its_thread_and_the_loop_goes_on(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = Threads(monkeypatch)
-    bench.ledger._file._pace.took(1000 * QUICK)
+    bench.ledger._file._pace.took(2 * MUCH_TOO_LONG)
     job = await bench.send(keyed())
     assert threads.used == ["thread"] * 3
     assert await bench.ask(again(keyed())) == AlreadySent(job)

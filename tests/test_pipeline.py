@@ -30,7 +30,7 @@ from whatsapp_worker.retry import RetryPolicy
 from whatsapp_worker.settings import OnUnknown
 from whatsapp_worker.store import SqliteLedger
 from whatsapp_worker.store.database import Database, Row
-from whatsapp_worker.store.file import QUICK
+from whatsapp_worker.store.file import MUCH_TOO_LONG
 
 NUMBER = "+5511999990001"
 BROKEN = Transient(ErrorType.SERVER_ERROR, "WhatsApp answered 503")
@@ -305,7 +305,7 @@ class Commits:
         self.made.append([(row.state, keys.setdefault(row.key, len(keys) + 1)) for row in rows])
 
 
-@pytest.mark.parametrize("seconds", [0.0, 1000 * QUICK], ids=["quick file", "slow file"])
+@pytest.mark.parametrize("seconds", [0.0, 2 * MUCH_TOO_LONG], ids=["quick file", "slow file"])
 async def test_the_result_of_a_job_and_the_beginning_of_the_next_are_one_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:

@@ -21,6 +21,9 @@ T = TypeVar("T")
 QUICK = 0.005
 """Seconds that a commit may take on average without being left to the file's thread."""
 
+MUCH_TOO_LONG = 1.0
+"""Seconds that not even a single commit may take."""
+
 SLOW_FOR = 60.0
 """Seconds after which a file that was too slow may show that it no longer is."""
 
@@ -32,7 +35,8 @@ _FAULTS = (sqlite3.Error, OSError, ValueError)
 class Pace:
     """Whether a file is quick enough to be waited for.
 
-    A single slow commit says little: one of some hundred moves SQLite's log into the file.
+    A single commit of some tenths of a second says little: one of some hundred moves SQLite's log
+    into the file, and others use the disk as well.
 
     Args:
         clock: a monotonic clock, in seconds.
@@ -50,8 +54,8 @@ class Pace:
 
     def took(self, seconds: float) -> None:
         """Learn from how long a piece of work took."""
-        self._average += (seconds - self._average) / 32
-        if self._average > QUICK:
+        self._average += (min(seconds, 10 * QUICK) - self._average) / 32
+        if self._average > QUICK or seconds > MUCH_TOO_LONG:
             self._average, self._slow_until = 0.0, self._clock() + SLOW_FOR
 
 
