@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import aiosqlite
 import pytest
 
 from tests.support.eventually import eventually
@@ -21,13 +22,13 @@ from whatsapp_worker.outcome import AlreadySent, Superseded
 from whatsapp_worker.store.database import (
     FILE_NAME,
     LOOK_SECONDS,
-    MIGRATIONS,
     Database,
     Row,
     sent_keys,
 )
 from whatsapp_worker.store.file import MUCH_TOO_LONG, QUICK, SLOW_FOR, Pace
 from whatsapp_worker.store.ledger import OVERDUE_AFTER
+from whatsapp_worker.store.schema import LOG_PAGES, MIGRATIONS, prepare
 
 PAGE = 4096
 
@@ -172,11 +173,43 @@ async def test_fails_closed_and_recovers_by_itself(bench: Bench) -> None:
 
 async def test_a_disk_that_is_still_full_is_not_taken_for_mended(tmp_path: Path) -> None:
     database = await Database.open(tmp_path / FILE_NAME)
-    written = (tmp_path / f"{FILE_NAME}-wal").stat().st_size
+    before = log_of(tmp_path)
     await database.probe()
-    assert (tmp_path / f"{FILE_NAME}-wal").stat().st_size >= written + 2 * PAGE
-    assert await database.newest(9) == []
+    after = log_of(tmp_path)
+    rows = await database.newest(9)
     await database.close()
+    assert len(after) >= len(before)
+    assert before[:PAGE] != after[:PAGE]
+    assert before[PAGE : 2 * PAGE] != after[PAGE : 2 * PAGE]
+    assert rows == []
+
+
+def log_of(directory: Path) -> bytes:
+    return (directory / f"{FILE_NAME}-wal").read_bytes()
+
+
+async def test_a_commit_waits_for_the_disk_but_not_for_the_log_to_grow(tmp_path: Path) -> None:
+    async with aiosqlite.connect(tmp_path / FILE_NAME, isolation_level=None) as connection:
+        await prepare(connection, tmp_path / FILE_NAME)
+        ((synchronous,),) = await connection.execute_fetchall("PRAGMA synchronous")
+        ((pages,),) = await connection.execute_fetchall("PRAGMA wal_autocheckpoint")
+        assert (synchronous, pages) == (2, LOG_PAGES)  # 2 is FULL.
+        length = len(log_of(tmp_path))
+        assert length > LOG_PAGES * PAGE
+        for _ in range(100):
+            await connection.execute("UPDATE secret SET value = randomblob(32)")
+        assert len(log_of(tmp_path)) == length
+    assert (tmp_path / FILE_NAME).stat().st_size < LOG_PAGES * PAGE  # It is the log that has grown.
+
+
+async def test_a_disk_with_little_room_is_left_its_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("whatsapp_worker.store.schema.ROOM_FOR_LOG", 1 << 62)
+    database = await Database.open(tmp_path / FILE_NAME)
+    length = len(log_of(tmp_path))
+    await database.close()
+    assert length < LOG_PAGES * PAGE
 
 
 async def test_keeps_a_result_until_the_file_takes_it(bench: Bench) -> None:

@@ -1,7 +1,6 @@
 """The ledger's SQLite file: private, durable, brought up to date, and read row by row."""
 
 import os
-import secrets
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -12,63 +11,16 @@ from typing import Any, NamedTuple, Self
 import aiosqlite
 
 from whatsapp_worker.errors import Misconfigured
+from whatsapp_worker.store.schema import prepare
 
 FILE_NAME = "ledger.db"
 
 LOOK_SECONDS = 0.01
 """How often a busy ledger looks whether its file still is in its place."""
 
-MIGRATIONS = (
-    """
-    CREATE TABLE jobs (
-        key TEXT PRIMARY KEY,          -- MAC of user and key, or random: reveals nothing
-        print BLOB NOT NULL,           -- MAC of the content, tells other content apart
-        keyless INTEGER NOT NULL,      -- its delivery has no key and may come again
-        state TEXT NOT NULL,           -- NEW, SENDING, SENT, FAILED, RETRY or DEAD
-        attempt INTEGER NOT NULL,      -- failed attempts so far
-        unknown_count INTEGER NOT NULL,-- sends of it that ended without an answer
-        whatsapp_id TEXT,              -- once it is SENT
-        error_type TEXT,               -- of the last failure
-        error_detail TEXT,
-        first_seen REAL NOT NULL,      -- Unix seconds, as are the next two
-        updated_at REAL NOT NULL,
-        due_at REAL                    -- when its retry copy comes back, while it is RETRY
-    ) WITHOUT ROWID;
-    CREATE INDEX jobs_by_age ON jobs (updated_at);
-    CREATE INDEX jobs_by_due ON jobs (due_at) WHERE due_at IS NOT NULL;
-    CREATE TABLE secret (value BLOB NOT NULL);
-    """,
-    # In the order of their beginning: the end of one job and the beginning of the next are mostly
-    # on one page, and no index by age has to be kept for the sake of forgetting them.
-    """
-    CREATE TABLE ordered (
-        id INTEGER PRIMARY KEY,
-        key TEXT NOT NULL UNIQUE,
-        print BLOB NOT NULL,
-        keyless INTEGER NOT NULL,
-        state TEXT NOT NULL,
-        attempt INTEGER NOT NULL,
-        unknown_count INTEGER NOT NULL,
-        whatsapp_id TEXT,
-        error_type TEXT,
-        error_detail TEXT,
-        first_seen REAL NOT NULL,
-        updated_at REAL NOT NULL,
-        due_at REAL
-    );
-    INSERT INTO ordered SELECT NULL, key, print, keyless, state, attempt, unknown_count,
-        whatsapp_id, error_type, error_detail, first_seen, updated_at, due_at
-        FROM jobs ORDER BY updated_at;
-    DROP TABLE jobs;
-    ALTER TABLE ordered RENAME TO jobs;
-    CREATE INDEX jobs_by_due ON jobs (due_at) WHERE due_at IS NOT NULL;
-    """,
-)
-"""Step n takes a file from `user_version` n to n + 1; a step that was released never changes."""
-
 
 class Row(NamedTuple):
-    """One job as it is kept; the columns are explained in MIGRATIONS."""
+    """One job as it is kept; the columns are explained in schema.MIGRATIONS."""
 
     key: str
     print: bytes
@@ -136,10 +88,7 @@ class Database:
         connection = await aiosqlite.Connection(connect, iter_chunk_size=64)
         try:
             await connection.execute("PRAGMA busy_timeout = 500")
-            await connection.execute("PRAGMA journal_mode = WAL")
-            await connection.execute("PRAGMA synchronous = FULL")
-            await _migrate(connection)
-            ((secret,),) = await connection.execute_fetchall("SELECT value FROM secret")
+            secret = await prepare(connection, path)
             return cls(connection, files[0], secret, path)
         except BaseException:
             await connection.close()
@@ -264,21 +213,6 @@ def _insert(rows: Sequence[Row]) -> tuple[str, list[object]]:
 def _identity(path: str) -> tuple[int, int]:
     status = os.stat(path)  # noqa: PTH116  Before every use: a Path would take three times as long.
     return status.st_dev, status.st_ino
-
-
-async def _migrate(connection: aiosqlite.Connection) -> None:
-    ((version,),) = await connection.execute_fetchall("PRAGMA user_version")
-    if version > len(MIGRATIONS):
-        raise Misconfigured(
-            f"{FILE_NAME} was written by a newer whatsapp-worker (format {version}, this one "
-            f"knows {len(MIGRATIONS)}): run that version, or start with another directory"
-        )
-    for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
-        await connection.executescript(f"BEGIN; {step}; PRAGMA user_version = {number}; COMMIT;")
-    await connection.execute(
-        "INSERT INTO secret SELECT ? WHERE NOT EXISTS (SELECT * FROM secret)",
-        (secrets.token_bytes(32),),
-    )
 
 
 def sent_keys(path: Path, keys: Iterable[str]) -> frozenset[str]:
