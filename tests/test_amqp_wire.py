@@ -20,9 +20,10 @@ from yarl import URL
 from tests.support.wire import FakeTransport, ack, deliver, nack, on
 from whatsapp_worker.amqp import wire as module
 from whatsapp_worker.amqp.incoming import Arrival
-from whatsapp_worker.amqp.wire import A_HEARTBEAT, HEARTBEAT_SECONDS, Tap, Wire
+from whatsapp_worker.amqp.wire import A_HEARTBEAT, HEARTBEAT_SECONDS, MOST_TOGETHER, Tap, Wire
 
 OURS, OTHER = 1, 2
+PREFETCH = 10
 HEARTBEAT = pamqp.frame.marshal(Heartbeat(), 0)
 
 
@@ -35,7 +36,7 @@ class Rig:
         self.wire = Wire()
         self.frames = on(self.wire, self.transport, self.reader)
         self.arrived: list[Arrival] = []
-        self.tap: Tap = self.wire.listen(OURS, self.arrived.append)
+        self.tap: Tap = self.wire.listen(OURS, PREFETCH, self.arrived.append)
 
     def receive(self, data: bytes, cuts: Iterator[int] | None = None) -> None:
         for cut in cuts or iter(()):
@@ -192,6 +193,29 @@ async def test_settlements_of_one_turn_of_the_loop_leave_together(rig: Rig) -> N
     assert rig.transport.written == expected + ack(OURS, 2**63 - 1)
 
 
+async def test_rabbitmq_hears_of_half_of_what_is_held_without_waiting_for_the_rest(
+    rig: Rig,
+) -> None:
+    for tag in range(1, 9):
+        rig.tap.ack(tag)
+    half = b"".join(ack(OURS, tag) for tag in range(1, 6))
+    assert (bytes(rig.transport.written), rig.transport.writes) == (half, 1)
+    await asyncio.sleep(0)
+    assert rig.transport.written == half + b"".join(ack(OURS, tag) for tag in range(6, 9))
+    assert rig.transport.writes == 2
+
+
+@pytest.mark.parametrize(("prefetch", "together"), [(1, 1), (2, 1), (4, 2), (200, MOST_TOGETHER)])
+async def test_so_many_settlements_wait_for_each_other(prefetch: int, together: int) -> None:
+    rig = Rig()
+    tap = rig.wire.listen(OURS, prefetch, rig.arrived.append)
+    for tag in range(together - 1):
+        tap.ack(tag)
+    assert rig.transport.writes == 0
+    tap.ack(together)
+    assert rig.transport.writes == 1
+
+
 async def test_who_closes_does_not_wait_for_the_next_turn(rig: Rig) -> None:
     rig.tap.ack(1)
     rig.wire.flush()
@@ -211,7 +235,7 @@ async def test_nothing_is_settled_where_the_connection_is_closed(rig: Rig) -> No
 
 async def test_nothing_is_settled_before_there_is_a_connection() -> None:
     with pytest.raises(ConnectionResetError):
-        Wire().listen(OURS, print).ack(1)
+        Wire().listen(OURS, PREFETCH, print).ack(1)
 
 
 async def test_nothing_is_settled_on_a_channel_that_rabbitmq_closed(rig: Rig) -> None:

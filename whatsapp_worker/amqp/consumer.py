@@ -87,7 +87,7 @@ class Session:
         self._connection = connection
         self._channel = channel
         self._wire = wire
-        self._tap = wire.listen(channel.number, self._on_arrival)
+        self._tap = wire.listen(channel.number, plan.prefetch, self._on_arrival)
         self._plan = plan
         self._proofs = proofs
         self._deliver = deliver

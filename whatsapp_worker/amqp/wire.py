@@ -32,6 +32,10 @@ _SETTLEMENT_SIZE = 13
 _ACK, _NACK = 80, 120
 _REQUEUE = 2
 
+MOST_TOGETHER = 10
+"""Settlements that may wait for each other, as may half of what is held: RabbitMQ has to get to
+work on the next deliveries while we still log these (benchmarks/NOTES.md)."""
+
 A_HEARTBEAT = _FRAME.pack(HEARTBEAT, 0, 0) + bytes([FRAME_END])
 HEARTBEAT_SECONDS = 1.0
 """Deliveries that come without anything else are told to aiormq this often, as a heartbeat: it
@@ -48,6 +52,7 @@ class Wire(TransportFactory):
         self._tap: Tap | None = None
         self._transport: asyncio.Transport | None = None
         self._unsent: list[bytes] = []
+        self._together = 1
 
     async def create(
         self, url: URL, **kwargs: Any
@@ -67,9 +72,10 @@ class Wire(TransportFactory):
         self._transport = transport
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
-    def listen(self, channel: int, take: Callable[[Arrival], None]) -> "Tap":
+    def listen(self, channel: int, prefetch: int, take: Callable[[Arrival], None]) -> "Tap":
         """Hand every delivery on a channel to `take`, which must not raise, from now on."""
         self._tap = Tap(self, channel, take)
+        self._together = max(1, min(prefetch // 2, MOST_TOGETHER))
         return self._tap
 
     def takes(self, kind: int, channel: int, payload: bytes) -> bool:
@@ -78,16 +84,18 @@ class Wire(TransportFactory):
         return tap is not None and tap.channel == channel and tap.takes(kind, payload)
 
     def write(self, frame: bytes) -> None:
-        """Send a frame, together with all others of this turn of the event loop.
+        """Send a frame, together with others of this turn of the event loop.
 
         Raises:
             ConnectionResetError: there is no connection any more.
         """
         if self._transport is None or self._transport.is_closing():
             raise ConnectionResetError("the connection was closed")
-        if not self._unsent:
-            asyncio.get_running_loop().call_soon(self.flush)
         self._unsent.append(frame)
+        if len(self._unsent) >= self._together:
+            self.flush()
+        elif len(self._unsent) == 1:
+            asyncio.get_running_loop().call_soon(self.flush)
 
     def flush(self) -> None:
         """Send what was written in this turn of the event loop."""
