@@ -19,7 +19,7 @@ import aio_pika
 from aio_pika.abc import AbstractConnection
 
 from benchmarks.command import run, say, tell, warn_if_busy
-from benchmarks.compare.contenders import BARE, CHECKING, CONTENDERS, PACKAGES, Contender
+from benchmarks.compare.contenders import CONTENDERS, PACKAGES, YARDSTICKS, Contender
 from benchmarks.compare.plan import BACKLOG, PACED, QUICK, Cell, Plan, rotated
 from benchmarks.compare.queues import Queue
 from benchmarks.compare.report import Setting, report
@@ -160,8 +160,7 @@ def main(arguments: list[str]) -> int:
     )
     given = parser.parse_args(arguments)
     plans = (QUICK,) if given.quick else (PARTS[given.part],) if given.part else ALL
-    yardsticks = (BARE, CHECKING)
-    chosen = [c for c in CONTENDERS if c in yardsticks or given.only.lower() in c.name.lower()]
+    chosen = [c for c in CONTENDERS if c in YARDSTICKS or given.only.lower() in c.name.lower()]
     warn_if_busy()
     with new_node("bench", say) as node:
         text, complete = measured(plans, chosen, node)

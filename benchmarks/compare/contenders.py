@@ -44,6 +44,7 @@ class Contender:
 
 BARE = Contender("bare aio-pika", "aio_pika_alone", "bare", logs=False, checks=False)
 CHECKING = Contender("aio-pika that only validates", "aio_pika_alone", "checking", logs=False)
+COMMITTING = Contender("aio-pika with a commit each", "aio_pika_alone", "committing", logs=False)
 OURS = Contender("whatsapp-worker", "ours", "ledger")
 LEDGER_OFF = Contender("whatsapp-worker, ledger in memory", "ours", "memory")
 FASTSTREAM = Contender("FastStream", "peer_faststream")
@@ -54,10 +55,14 @@ CELERY_SOLO = Contender("Celery, solo", "peer_celery", "solo", messages.celery, 
 CELERY_PREFORK = Contender("Celery, prefork", "peer_celery", "prefork", messages.celery)
 PIKA = Contender("pika", "peer_pika")
 
+YARDSTICKS = (BARE, CHECKING, COMMITTING)
+"""What the others are compared with."""
+
 CONTENDERS = (
     BARE,
     CHECKING,
     LEDGER_OFF,
+    COMMITTING,
     OURS,
     FASTSTREAM,
     TASKIQ,
