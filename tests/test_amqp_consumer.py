@@ -94,6 +94,15 @@ async def test_what_arrives_after_the_end_is_left_to_come_again(rig: Rig) -> Non
         rig.arrives(2)
 
 
+async def test_a_session_that_is_given_up_takes_nothing_more(rig: Rig) -> None:
+    """What it takes would be done twice: its connection is closed, and all of it comes again."""
+    rig.arrives(1)
+    rig.session.fail("RabbitMQ did not cancel our consumer")
+    rig.delivered.clear()
+    with pytest.raises(IndexError):
+        rig.arrives(2)
+
+
 async def test_a_bug_in_reading_dead_letters_the_message_instead_of_holding_up_the_queue(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -219,5 +219,6 @@ def test_any_bytes_become_an_envelope_or_an_invalid(
     except Invalid as error:
         assert error.detail  # noqa: PT017  Both ends are right; this is the one with a reason.
     else:
-        assert envelope.canonical()
+        said = [str(envelope.user_id), envelope.destination, envelope.text_message]
+        assert envelope.canonical() == json.dumps(said).encode()
         assert envelope.destination.startswith("+")

@@ -334,6 +334,45 @@ async def test_a_slow_file_is_used_on_its_thread_and_the_loop_goes_on(
     assert await bench.ask(again(keyed())) == AlreadySent(job)
 
 
+async def test_reads_that_take_no_time_do_not_make_slow_commits_quick(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("whatsapp_worker.store.file.monotonic", clock)
+    put = Database.put
+
+    def slowly(database: Database, rows: Any) -> bool:
+        clock.now += 1.5 * QUICK
+        return put(database, rows)
+
+    monkeypatch.setattr(Database, "put", slowly)
+    pace = bench.ledger._file._pace = Pace(clock)
+    for number in range(100):
+        await bench.ledger._file.get("0" * 64)
+        await bench.ledger._file.get("1" * 64)
+        await bench.send(keyed(message_id=f"m-{number}"))
+        if not pace.quick:
+            return
+    pytest.fail("commits of 7.5 ms are still taken for quick ones")
+
+
+async def test_a_read_that_takes_long_counts_as_a_commit_does(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("whatsapp_worker.store.file.monotonic", clock)
+    get = Database.get
+
+    def slowly(database: Database, keys: Any) -> Any:
+        clock.now += 2 * MUCH_TOO_LONG
+        return get(database, keys)
+
+    monkeypatch.setattr(Database, "get", slowly)
+    pace = bench.ledger._file._pace = Pace(clock)
+    await bench.ledger._file.get("0" * 64)
+    assert not pace.quick
+
+
 async def test_nobody_uses_the_file_while_its_thread_does(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """The real neonize behind our seam, without a network: texts, events, failures, the log."""
 
 import ctypes
+import gc
 import io
 import logging
 from collections.abc import Callable
@@ -59,6 +60,11 @@ def raises(text: str) -> Callable[..., Any]:
         raise SendMessageError(text)
 
     return call
+
+
+def test_nobody_looks_through_the_library_for_garbage(native: Native) -> None:
+    assert gc.get_freeze_count() > 20_000
+    assert native.told == []
 
 
 def test_fits_the_seam(native: Native) -> None:

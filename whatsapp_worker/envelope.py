@@ -26,6 +26,8 @@ from whatsapp_worker.delivery import Delivery
 from whatsapp_worker.errors import ErrorType, Invalid
 from whatsapp_worker.phone import PhoneCheck, parse_phone
 
+_QUOTED = json.JSONEncoder().encode
+
 MAX_KEY_LENGTH = 255
 """Characters in an idempotency_key: what an AMQP short string holds, where keys often come from."""
 
@@ -108,11 +110,12 @@ class WhatsAppEnvelope(BaseModel):
         return key
 
     def canonical(self) -> bytes:
-        """The content as bytes: equal for equal messages, whatever their JSON looked like."""
-        # No NUL is in a number or, being a control character, in a text.
-        return b"\0".join(
-            (self.user_id.bytes, self.destination.encode(), self.text_message.encode())
-        )
+        """The content as bytes: equal for equal messages, whatever their JSON looked like.
+
+        The same bytes in all releases, as ledgers keep what is made of them: a list in JSON.
+        """
+        number, text = _QUOTED(self.destination), _QUOTED(self.text_message)
+        return f'["{self.user_id}", {number}, {text}]'.encode()
 
 
 def _rules(info: ValidationInfo) -> Rules:

@@ -25,6 +25,7 @@ def one_heap() -> None:
 def all_is_built() -> None:
     """Say that what there is by now stays, so that nobody looks through it for garbage."""
     gc.set_threshold(NEW_OBJECTS, 0, 0)
+    gc.collect()
     gc.freeze()
 
 

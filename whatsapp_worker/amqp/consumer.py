@@ -186,7 +186,7 @@ class Session:
         self._proofs.settled(receipt if final else None)
 
     def _on_arrival(self, arrival: Arrival) -> None:
-        if self._abandoned:
+        if self._abandoned or self._failure.done():
             return  # It comes again, in a session that lives.
         receipt = ChannelReceipt(session=self, tag=arrival.tag, origin=origin_of(arrival))
         self._open[receipt.tag] = receipt

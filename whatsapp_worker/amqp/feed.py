@@ -165,8 +165,13 @@ class Feed:
         await self._somebody_takes.wait()
         session = Session(connection, channel, self._wire, plan, self._proofs, self._take)
         async with self._switching:
-            if self._wanted:
-                await session.consume()
+            try:
+                if self._wanted:
+                    await session.consume()
+            except BaseException:  # RabbitMQ may have begun all the same.
+                if session.abandon():
+                    self._lost()
+                raise
             self._session = session
         return session
 

@@ -1,7 +1,7 @@
 """From a message as it arrives to a `Delivery`: pure, and total over whatever is published."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from random import Random
@@ -38,8 +38,8 @@ class Arrival:
     tag: int
     redelivered: bool
     exchange: str
-    properties: Basic.Properties
-    body: bytes
+    properties: Basic.Properties = field(repr=False)
+    body: bytes = field(repr=False)
 
 
 def arrival_of(message: "DeliveredMessage") -> Arrival:

@@ -58,6 +58,8 @@ class Wire(TransportFactory):
         self, url: URL, **kwargs: Any
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """See aiormq's TransportFactory; raises AMQPConnectionError."""
+        if self._tap is not None:
+            self._tap.close()
         self._tap, self._transport, self._unsent = None, None, []
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
@@ -137,9 +139,13 @@ class Tap:
         """Settle a delivery by nack: to where its queue dead-letters.  Raises as `ack` does."""
         self._settle(_NACK, tag, 0)
 
+    def close(self) -> None:
+        """Settle nothing any more: on the next connection the same tags are other deliveries."""
+        self._closed = True
+
     def _settle(self, method: int, tag: int, flags: int) -> None:
         if self._closed:
-            raise ConnectionResetError("RabbitMQ closed the channel")
+            raise ConnectionResetError("the channel was closed")
         self._wire.write(
             _SETTLEMENT.pack(
                 METHOD, self.channel, _SETTLEMENT_SIZE, 60, method, tag, flags, FRAME_END

@@ -174,7 +174,8 @@ class Database:
         """Forget those of the oldest `count` jobs that last changed before a time.
 
         Returns:
-            How many those are; 0 says that the rest may stay: it began later.
+            How many those are; 0 says that the rest may stay: it began later.  (Old jobs that were
+            replayed hold it up until they are old again: for one more retention at most.)
         """
         self._see_to_its_place()
         cursor = await self._connection.execute(

@@ -19,7 +19,8 @@ T = TypeVar("T")
 
 
 QUICK = 0.005
-"""Seconds that a commit may take on average without being left to the file's thread."""
+"""Seconds that a commit may take on average without being left to the file's thread.  A read is
+counted with them when it takes longer than that; all others say nothing of the disk."""
 
 MUCH_TOO_LONG = 1.0
 """Seconds that not even a single commit may take."""
@@ -124,7 +125,7 @@ class LedgerFile:
         await asyncio.sleep(0)  # Those who wait for the thread to be free come first.
         return done
 
-    def _at_once(self, work: Callable[[Database], T]) -> T | None:
+    def _at_once(self, work: Callable[[Database], T], *, commits: bool) -> T | None:
         """Do some work here and now; None if that might hold the event loop up.
 
         The way to the thread and back takes longer than a commit (benchmarks/NOTES.md): it is for
@@ -139,13 +140,19 @@ class LedgerFile:
         except _FAULTS as error:
             raise self._fault(error) from error
         finally:
-            self._pace.took(monotonic() - began)
+            seconds = monotonic() - began
+            if commits or seconds > QUICK:
+                self._pace.took(seconds)
 
     async def _soon(
-        self, work: Callable[[Database], T], on_thread: Callable[[Database], Awaitable[T]]
+        self,
+        work: Callable[[Database], T],
+        on_thread: Callable[[Database], Awaitable[T]],
+        *,
+        commits: bool,
     ) -> T:
         """Do some work as soon as the thread is free, or on it if the file is slow."""
-        while (done := self._at_once(work)) is None:
+        while (done := self._at_once(work, commits=commits)) is None:
             if not self._pace.quick:
                 return await self.use(on_thread)
             await self._thread_is_free.wait()
@@ -153,14 +160,16 @@ class LedgerFile:
 
     async def get(self, key: str) -> Row | None:
         """Read one job; raises Unavailable."""
-        rows = await self._soon(lambda db: db.get([key]), lambda db: db.get_on_thread([key]))
+        rows = await self._soon(
+            lambda db: db.get([key]), lambda db: db.get_on_thread([key]), commits=False
+        )
         return rows[0]
 
     def _put_at_once(self, rows: Sequence[Row]) -> bool:
-        return bool(self._at_once(lambda db: db.put(rows)))
+        return bool(self._at_once(lambda db: db.put(rows), commits=True))
 
     async def _put(self, rows: Sequence[Row]) -> None:
-        await self._soon(lambda db: db.put(rows), lambda db: db.put_on_thread(rows))
+        await self._soon(lambda db: db.put(rows), lambda db: db.put_on_thread(rows), commits=True)
 
     async def put(self, row: Row, *, owed: bool = False) -> None:
         """Commit one job, behind all that was given earlier.

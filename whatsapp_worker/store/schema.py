@@ -65,6 +65,7 @@ MIGRATIONS = (
 _TOUCH = "PRAGMA application_id = 1; PRAGMA application_id = 0;"
 _GROW_LOG = f"""
     PRAGMA wal_autocheckpoint = 0;
+    {_TOUCH}
     PRAGMA synchronous = OFF;
     {_TOUCH * (LOG_PAGES // 2)}
     PRAGMA synchronous = FULL;
@@ -73,8 +74,9 @@ _GROW_LOG = f"""
 """
 """Makes the log as long as it gets.  It is deleted whenever the ledger is closed, and as long as
 it grows, each commit waits for the file system to note that: 190 to 230 us instead of 110 to 140
-(benchmarks/NOTES.md).  Each change of the first page is one page of the log; nothing else is
-written while SQLite does not wait for the disk, and before it moves anything, it does."""
+(benchmarks/NOTES.md).  Each change of the first page is one page of the log.  While SQLite does not
+wait for the disk, nothing else is written, the log is not begun anew (the first change does that,
+where it has to be), and nothing is moved into the file."""
 
 
 async def prepare(connection: aiosqlite.Connection, path: Path) -> bytes:
