@@ -32,9 +32,10 @@ def all_is_built() -> None:
 def tidy() -> None:
     """Look for garbage; call it once a second.
 
-    With a few thousand objects left to look through that takes less than a millisecond.  Else what
-    outages leave in cycles, connections and tracebacks, piles up by chance, to 5,000 objects in two
-    minutes; and a megabyte that was taken for such a pile is not handed back (measured in soaks).
+    With a few thousand objects left to look through, all others being frozen, that takes less than
+    a millisecond.  Else what outages leave in cycles, connections and tracebacks, piles up by
+    chance, to 5,000 objects in two minutes; and a megabyte that was taken for such a pile is not
+    handed back (measured in soaks).
     Python itself counts objects: it would look seldom in an outage, when little happens, and often
     when a hundred jobs at a time come and go, which leave no such garbage.
     """

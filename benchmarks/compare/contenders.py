@@ -21,6 +21,8 @@ class Contender:
         logs: it writes a line with JOB_LINE for each message.
         checks: it reads messages, and so can tell their delays.
         least: the prefetch below which it is not measured.
+        settles: seconds after the last message until its ack is written: most frameworks do that
+            when our part has returned.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Contender:
     logs: bool = True
     checks: bool = True
     least: int = 1
+    settles: float = 0.3
 
     def fits(self, cell: Cell) -> bool:
         """Whether it can be measured under these conditions."""
@@ -50,8 +53,11 @@ LEDGER_OFF = Contender("whatsapp-worker, ledger in memory", "ours", "memory")
 FASTSTREAM = Contender("FastStream", "peer_faststream")
 TASKIQ = Contender("taskiq", "peer_taskiq", pack=messages.taskiq)
 DRAMATIQ = Contender("Dramatiq", "peer_dramatiq", pack=messages.dramatiq)
-# One message at a time, it writes an ack only when its loop wakes for something else: 4 messages/s.
-CELERY_SOLO = Contender("Celery, solo", "peer_celery", "solo", messages.celery, least=2)
+# It writes acks only when its loop wakes for something else: 4 messages/s, one at a time, and the
+# last ones are late.
+CELERY_SOLO = Contender(
+    "Celery, solo", "peer_celery", "solo", messages.celery, least=2, settles=2.0
+)
 CELERY_PREFORK = Contender("Celery, prefork", "peer_celery", "prefork", messages.celery)
 PIKA = Contender("pika", "peer_pika")
 

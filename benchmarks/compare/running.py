@@ -19,8 +19,6 @@ RESULT_SECONDS = 300.0
 """More than the slowest contender has ever taken for its start and all messages."""
 START_SECONDS = 60.0
 POLL_SECONDS = 0.1
-SETTLE_SECONDS = 0.3
-"""After the last message, for its ack: most frameworks write it when our part has returned."""
 STOP_SECONDS = 30.0
 LONGEST_LINE = 1 << 20
 SHOWN_LINES = 20
@@ -83,7 +81,7 @@ async def started(contender: Contender, task: Task) -> AsyncIterator[Process]:
         )
     try:
         yield process
-        await asyncio.sleep(SETTLE_SECONDS)
+        await asyncio.sleep(contender.settles)
         process.terminate()
         async with asyncio.timeout(STOP_SECONDS):
             await process.wait()

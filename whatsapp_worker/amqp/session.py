@@ -1,10 +1,11 @@
 """One connection to RabbitMQ: dial, ask, hang up, and explain what went wrong.
 
-aio-pika opens the connection; on it we use the channels of its lower half, aiormq.  aio-pika's own
-upper half fails us twice: `connect_robust` turns into a zombie when a queue is re-declared with
-other arguments (60 s without a delivery and without an error, measured), and its message class
-raises on properties a publisher may well send (`expiration="soon"`, `delivery_mode=0`), which would
-leave such a message unsettled for ever.
+aio-pika opens the connection, on a transport of `wire`; on it we use the channels of its lower
+half, aiormq, for all but deliveries and their settlements.  aio-pika's own upper half fails us
+twice: `connect_robust` turns into a zombie when a queue is re-declared with other arguments (60 s
+without a delivery and without an error, measured), and its message class raises on properties a
+publisher may well send (`expiration="soon"`, `delivery_mode=0`), which would leave such a message
+unsettled for ever.
 """
 
 import asyncio
