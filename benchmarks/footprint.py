@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import aio_pika
 
-from benchmarks.command import run, say, tell
+from benchmarks.command import node_for_a_million, run, say, tell
 from benchmarks.compare.messages import plain
 from benchmarks.compare.plan import CLASSIC
 from benchmarks.compare.queues import Queue
@@ -33,7 +33,7 @@ from tests.support.daemon import RunningDaemon, run_daemon
 from tests.whatsapp_server.library import Library
 from tests.whatsapp_server.server import WhatsAppServer
 from whatsapp_worker.demo.daemon import Daemon
-from whatsapp_worker.demo.find import Node, new_node
+from whatsapp_worker.demo.find import Node
 
 RESULTS = Path(__file__).parent / "RESULTS-footprint.md"
 OWNER = "15550000001"
@@ -234,7 +234,7 @@ def main(arguments: list[str]) -> int:
     plan = QUICK if parser.parse_args(arguments).quick else FULL
     with (
         tempfile.TemporaryDirectory(prefix="whatsapp-worker-bench-") as name,
-        new_node("bench", say) as node,
+        node_for_a_million() as node,
     ):
         begun = starts(plan, node, Path(name))
         held = asyncio.run(memory(plan, node, Path(name)))

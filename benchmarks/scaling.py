@@ -20,7 +20,7 @@ from time import time
 
 import aio_pika
 
-from benchmarks.command import run, say, tell, warn_if_busy
+from benchmarks.command import node_for_a_million, run, say, tell, warn_if_busy
 from benchmarks.compare.contenders import OURS
 from benchmarks.compare.messages import plain
 from benchmarks.compare.plan import CLASSIC, PACED_SECONDS, WARM, rotated
@@ -30,7 +30,6 @@ from benchmarks.compare.running import follow, started, told
 from benchmarks.contenders.contract import Result, Task
 from benchmarks.processes import load
 from benchmarks.scaling_report import More, report
-from whatsapp_worker.demo.find import new_node
 from whatsapp_worker.store.database import FILE_NAME, Database
 
 RESULTS = Path(__file__).parent / "RESULTS-scaling.md"
@@ -222,7 +221,7 @@ def main(arguments: list[str]) -> int:
     warn_if_busy()
     with (
         tempfile.TemporaryDirectory(prefix="whatsapp-worker-bench-") as name,
-        new_node("bench", say) as node,
+        node_for_a_million() as node,
     ):
         bench = Bench(plan, node.login.url, Path(name))
         asyncio.run(bench.run())
