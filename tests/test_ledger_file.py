@@ -27,7 +27,7 @@ from whatsapp_worker.store.database import (
     sent_keys,
 )
 from whatsapp_worker.store.file import MUCH_TOO_LONG, QUICK, SLOW_FOR, Pace
-from whatsapp_worker.store.ledger import OVERDUE_AFTER
+from whatsapp_worker.store.ledger import OVERDUE_AFTER, PURGE_BATCH
 from whatsapp_worker.store.schema import LOG_PAGES, MIGRATIONS, prepare
 
 PAGE = 4096
@@ -107,6 +107,23 @@ async def test_forgets_jobs_after_their_retention(bench: Bench) -> None:
     upkeep.cancel()
     await bench.fresh(keyed(message_id="old"))
     assert isinstance(await bench.ask(keyed(message_id="new")), AlreadySent)
+
+
+async def test_forgets_many_jobs_a_few_at_a_time(bench: Bench, tmp_path: Path) -> None:
+    """Each of them lies on a page of its own, and whoever sends meanwhile waits for the commit."""
+    for number in range(2 * PURGE_BATCH + 1):
+        await bench.send(keyed(message_id=f"m-{number}"))
+    bench.now += 1000
+    left: list[int] = []
+
+    def look(_overdue: int) -> None:
+        with closing(sqlite3.connect(tmp_path / FILE_NAME)) as file:
+            left.extend(file.execute("SELECT COUNT(*) FROM jobs").fetchone())
+
+    upkeep = asyncio.create_task(bench.ledger.run(50, look))
+    await eventually(lambda: len(left) == 4)
+    upkeep.cancel()
+    assert left == [PURGE_BATCH + 1, 1, 0, 0]
 
 
 async def test_counts_retry_copies_that_never_came_back(bench: Bench) -> None:

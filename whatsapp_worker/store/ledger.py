@@ -122,13 +122,13 @@ class SqliteLedger:
             overdue: told now and then how many retry copies should have come back long ago.
         """
         while True:
+            forgotten = 0
             with suppress(Unavailable):
-                while await self._file.use(
+                forgotten = await self._file.use(
                     lambda db: db.purge(self._clock() - retention, PURGE_BATCH)
-                ):
-                    await asyncio.sleep(PURGE_REST)
+                )
                 overdue(await self._file.use(lambda db: db.overdue(self._clock() - OVERDUE_AFTER)))
-            await self._file.mend(UPKEEP_INTERVAL)
+            await self._file.mend(PURGE_REST if forgotten else UPKEEP_INTERVAL)
 
     # Claims -----------------------------------------------------------------------------------
 
