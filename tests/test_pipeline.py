@@ -30,7 +30,7 @@ from whatsapp_worker.retry import RetryPolicy
 from whatsapp_worker.settings import OnUnknown
 from whatsapp_worker.store import SqliteLedger
 from whatsapp_worker.store.database import Database, Row
-from whatsapp_worker.store.file import MUCH_TOO_LONG
+from whatsapp_worker.store.pace import MUCH_TOO_LONG
 
 NUMBER = "+5511999990001"
 BROKEN = Transient(ErrorType.SERVER_ERROR, "WhatsApp answered 503")

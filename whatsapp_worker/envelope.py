@@ -27,6 +27,7 @@ from whatsapp_worker.errors import ErrorType, Invalid
 from whatsapp_worker.phone import PhoneCheck, parse_phone
 
 _QUOTED = json.JSONEncoder().encode
+"""A string in JSON; `json.dumps` of the list takes five times as long (measured)."""
 
 MAX_KEY_LENGTH = 255
 """Characters in an idempotency_key: what an AMQP short string holds, where keys often come from."""

@@ -9,6 +9,7 @@ import asyncio
 import json
 import sqlite3
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import aio_pika
@@ -16,6 +17,8 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from benchmarks.contenders.contract import Meter, Task, told_to_stop
 from benchmarks.contenders.work import check
+
+Handler = Callable[[AbstractIncomingMessage], Coroutine[object, object, None]]
 
 
 def rows(path: Path) -> sqlite3.Connection:
@@ -31,7 +34,6 @@ async def main(kind: str) -> None:
     """Consume until told to stop."""
     task = Task.read()
     meter = Meter(task)
-    file = rows(task.directory / "messages.db")
 
     async def bare(message: AbstractIncomingMessage) -> None:
         meter.begin()
@@ -44,20 +46,29 @@ async def main(kind: str) -> None:
         await message.ack()
         meter.done()
 
-    async def committing(message: AbstractIncomingMessage) -> None:
-        meter.begin()
-        file.execute("INSERT INTO messages DEFAULT VALUES")
-        if task.clocked:
-            meter.sending(json.loads(message.body)["text_message"])
-        await message.ack()
-        meter.done()
+    def committing(file: sqlite3.Connection) -> Handler:
+        async def handle(message: AbstractIncomingMessage) -> None:
+            meter.begin()
+            file.execute("INSERT INTO messages DEFAULT VALUES")
+            if task.clocked:
+                meter.sending(json.loads(message.body)["text_message"])
+            await message.ack()
+            meter.done()
 
-    handlers = {"bare": bare, "checking": checking, "committing": committing}
+        return handle
+
+    match kind:
+        case "bare":
+            handle: Handler = bare
+        case "checking":
+            handle = checking
+        case _:
+            handle = committing(rows(task.directory / "messages.db"))
     async with await aio_pika.connect(task.url) as connection:
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=task.prefetch)
         queue = await channel.get_queue(task.queue, ensure=False)
-        await queue.consume(handlers[kind])
+        await queue.consume(handle)
         await told_to_stop()
 
 

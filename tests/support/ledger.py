@@ -20,6 +20,7 @@ from whatsapp_worker.outcome import (
     Job,
     Retry,
 )
+from whatsapp_worker.store.database import FILE_NAME
 from whatsapp_worker.store.ledger import SqliteLedger
 
 NUMBER = "+5511999990001"
@@ -122,3 +123,8 @@ def again(delivery: Delivery, **changes: object) -> Delivery:
 
 def copy_of(job: Job, attempt: int) -> Delivery:
     return Delivery(b"body", Receipt(), job_key=job.key, attempt=attempt, fingerprint=b"copy")
+
+
+def log_of(directory: Path) -> bytes:
+    """The log of the ledger there (SQLite's WAL)."""
+    return (directory / f"{FILE_NAME}-wal").read_bytes()
