@@ -210,7 +210,7 @@ def _rows(jobs: int, expired: int) -> Iterator[tuple[object, ...]]:
     now = time()
     for number in range(jobs):
         at = now - (EXPIRED if number < expired else KEPT)
-        yield secrets.token_hex(32), os.urandom(32), secrets.token_hex(10).upper(), at, at
+        yield os.urandom(32), os.urandom(32), secrets.token_hex(10).upper(), at, at
 
 
 def main(arguments: list[str]) -> int:

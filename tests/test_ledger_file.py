@@ -259,7 +259,7 @@ async def test_a_file_put_in_its_place_gives_way_to_what_the_running_worker_know
 
 
 async def test_a_damaged_page_is_found_at_the_start_whichever_it_is(bench: Bench) -> None:
-    for number in range(40):
+    for number in range(80):  # So many that no page is free: nobody would miss that one.
         await bench.send(keyed(message_id=f"m-{number}"))
     await bench.ledger.close()
     file = bench.directory / FILE_NAME

@@ -43,7 +43,8 @@ async def test_a_file_of_an_older_worker_is_brought_up_to_date_with_all_it_holds
     (tmp_path / FILE_NAME).unlink()
     with closing(sqlite3.connect(tmp_path / FILE_NAME)) as old:
         old.executescript(MIGRATIONS[0])
-        old.executemany(f"INSERT INTO jobs ({columns}) VALUES ({', '.join('?' * 12)})", rows)
+        places = f"lower(hex(?)){', ?' * 11}"  # Its keys were digits.
+        old.executemany(f"INSERT INTO jobs ({columns}) VALUES ({places})", rows)
         old.execute("INSERT INTO secret VALUES (?)", secret)
         old.execute("PRAGMA user_version = 1")
         old.commit()

@@ -37,7 +37,7 @@ def ledger(directory: Path) -> LedgerFile:
         ((secret,),) = connection.execute("SELECT value FROM secret")
     finally:
         connection.close()
-    states = {key: (state, unknown, bool(keyless)) for key, state, unknown, keyless in jobs}
+    states = {key.hex(): (state, unknown, bool(keyless)) for key, state, unknown, keyless in jobs}
     return LedgerFile(tuple(rows), states, secret)
 
 

@@ -20,7 +20,7 @@ LOOK_SECONDS = 0.01
 
 
 class Row(NamedTuple):
-    """One job as it is kept; the columns are explained in schema.MIGRATIONS."""
+    """One job; the columns are explained in schema.MIGRATIONS.  On the disk a key is 32 bytes."""
 
     key: str
     print: bytes
@@ -45,8 +45,8 @@ _OR_UPDATE = " ON CONFLICT (key) DO UPDATE SET " + ", ".join(
 _PROBE = """
     BEGIN IMMEDIATE;
     INSERT OR REPLACE INTO jobs (key, print, keyless, state, attempt, unknown_count, first_seen,
-        updated_at, due_at) VALUES ('probe', '', 0, 'NEW', 0, 0, 0, 0, 0);
-    DELETE FROM jobs WHERE key = 'probe';
+        updated_at, due_at) VALUES (x'', x'', 0, 'NEW', 0, 0, 0, 0, 0);
+    DELETE FROM jobs WHERE key = x'';
     COMMIT;
 """
 _SELECT = f"SELECT {_COLUMNS} FROM jobs "  # noqa: S608  As above.
@@ -128,7 +128,9 @@ class Database:
 
     async def settle(self, key: str) -> None:
         """Keep that the delivery of a keyless job does not come again."""
-        await self._connection.execute("UPDATE jobs SET keyless = FALSE WHERE key = ?", (key,))
+        await self._connection.execute(
+            "UPDATE jobs SET keyless = FALSE WHERE key = ?", (bytes.fromhex(key),)
+        )
 
     async def probe(self) -> None:
         """Write as a job does and take it back: finds a disk that is full or read-only.
@@ -193,8 +195,8 @@ class Database:
         return int(count)
 
 
-def _select(keys: Sequence[str]) -> tuple[str, Sequence[str]]:
-    return f"{_SELECT}WHERE key IN ({', '.join('?' * len(keys))})", keys
+def _select(keys: Sequence[str]) -> tuple[str, list[bytes]]:
+    return f"{_SELECT}WHERE key IN ({', '.join('?' * len(keys))})", [*map(bytes.fromhex, keys)]
 
 
 def _in_order(keys: Sequence[str], found: Iterable[sqlite3.Row]) -> list[Row | None]:
@@ -203,12 +205,12 @@ def _in_order(keys: Sequence[str], found: Iterable[sqlite3.Row]) -> list[Row | N
 
 
 def _row(columns: Sequence[Any]) -> Row:
-    return Row(columns[0], columns[1], bool(columns[2]), *columns[3:])
+    return Row(columns[0].hex(), columns[1], bool(columns[2]), *columns[3:])
 
 
 def _insert(rows: Sequence[Row]) -> tuple[str, list[object]]:
     statement = _PUT + ", ".join([_PLACES] * len(rows)) + _OR_UPDATE
-    return statement, [value for row in rows for value in row]
+    return statement, [value for row in rows for value in (bytes.fromhex(row.key), *row[1:])]
 
 
 def _identity(path: str) -> tuple[int, int]:
@@ -225,6 +227,8 @@ def sent_keys(path: Path, keys: Iterable[str]) -> frozenset[str]:
     query = "SELECT key FROM jobs WHERE key = ? AND state = 'SENT'"
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
-            return frozenset(key for key in keys if file.execute(query, (key,)).fetchone())
+            return frozenset(
+                key for key in keys if file.execute(query, (bytes.fromhex(key),)).fetchone()
+            )
     except sqlite3.Error as error:
         raise Misconfigured(f"the ledger {path} can not be read: {error}") from None

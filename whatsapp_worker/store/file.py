@@ -42,7 +42,7 @@ class LedgerFile:
         self._pace = Pace()
         self._on_thread = 0
         self._thread_is_free = asyncio.Event()
-        self.problem: str | None = None
+        self.problem: str | None = "it is being opened"
 
     async def open(self, first: Callable[[Database], Awaitable[T]]) -> T:
         """Open the file and do a first piece of work; raises Misconfigured if that fails."""
@@ -53,6 +53,7 @@ class LedgerFile:
         except (sqlite3.Error, OSError) as error:
             await self._let_go()
             raise Misconfigured(self._sentence(error)) from None
+        self.problem = None
         return done
 
     async def close(self) -> None:
