@@ -151,13 +151,13 @@ class Daemon:
         async with AsyncExitStack() as closing:
             if self._tracing:
                 closing.push_async_callback(self._tracing.close)
+            closing.push_async_callback(self._ledger.close)
             # First, to be seen alive while the ledger of an older worker is brought up to date.
             await self._server.start()
             closing.push_async_callback(self._server.close)
             async with asyncio.TaskGroup() as tasks:
                 self._services = [tasks.create_task(self._heartbeat.run(), name="heartbeat")]
                 await self._ledger.open()
-                closing.push_async_callback(self._ledger.close)
                 retention = settings.ledger_retention_days * 24 * 3600.0
                 self._services += [
                     tasks.create_task(work, name=name)
