@@ -2,17 +2,16 @@
 
 import asyncio
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import aiosqlite
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.ledger import Bench, keyed, log_of
+from tests.support.ledger import Bench, keyed, log_of, write_ledger_of_0_1_0
 from whatsapp_worker.errors import Misconfigured
 from whatsapp_worker.outcome import AlreadySent, Superseded
-from whatsapp_worker.store.database import FILE_NAME, Database, Row
+from whatsapp_worker.store.database import FILE_NAME, Database
 from whatsapp_worker.store.schema import LOG_PAGES, MIGRATIONS, prepare
 
 PAGE = 4096
@@ -36,18 +35,11 @@ async def test_a_file_of_an_older_worker_is_brought_up_to_date_with_all_it_holds
     bench.now += 100
     await bench.retry(keyed(message_id="m-3"))
     await bench.ledger.close()
-    columns = ", ".join(Row._fields)
-    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as now:
-        rows = now.execute(f"SELECT {columns} FROM jobs ORDER BY key").fetchall()
-        secret = now.execute("SELECT value FROM secret").fetchone()
+    now = await Database.open(tmp_path / FILE_NAME)
+    rows, secret = await now.newest(4), now.secret
+    await now.close()
     (tmp_path / FILE_NAME).unlink()
-    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as old:
-        old.executescript(MIGRATIONS[0])
-        places = f"lower(hex(?)){', ?' * 11}"  # Its keys were digits.
-        old.executemany(f"INSERT INTO jobs ({columns}) VALUES ({places})", rows)
-        old.execute("INSERT INTO secret VALUES (?)", secret)
-        old.execute("PRAGMA user_version = 1")
-        old.commit()
+    write_ledger_of_0_1_0(tmp_path, secret, rows)
     await bench.open()
     for number in range(3):
         assert isinstance(await bench.ask(keyed(message_id=f"m-{number}")), AlreadySent)

@@ -1,18 +1,16 @@
 """A worker that finds the ledger of an older one."""
 
 import os
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from time import time
 
 from tests.integration.campaign import Publisher, seeded, sent, texts_of, worker
 from tests.integration.messages import Planned, Planner
+from tests.support.ledger import write_ledger_of_0_1_0
 from whatsapp_worker.envelope import WhatsAppEnvelope
-from whatsapp_worker.store.database import FILE_NAME
+from whatsapp_worker.store.database import Row
 from whatsapp_worker.store.macs import mac
-from whatsapp_worker.store.schema import MIGRATIONS
 
 JOBS = 60_000
 """So many that bringing them up to date takes longer than all else at the start."""
@@ -24,8 +22,9 @@ async def test_it_lives_while_a_long_ledger_is_brought_up_to_date_and_then_knows
 ) -> None:
     planner = Planner(seeded())
     old, new = planner.good(), planner.good()
-    (tmp_path / "session").mkdir(mode=0o700)
-    _write_ledger_of_0_1_0(tmp_path / "session" / FILE_NAME, old)
+    session = tmp_path / "session"
+    session.mkdir(mode=0o700)
+    write_ledger_of_0_1_0(session, SECRET, _rows(old))
     async with worker(amqp_url, tmp_path, daemon_output) as daemon:
         await daemon.live()
         code, health = await daemon.get("/readyz")
@@ -39,21 +38,13 @@ async def test_it_lives_while_a_long_ledger_is_brought_up_to_date_and_then_knows
     assert texts_of(daemon) == [new.text]
 
 
-def _write_ledger_of_0_1_0(path: Path, sent_before: Planned) -> None:
-    with closing(sqlite3.connect(path)) as file:
-        file.executescript(f"PRAGMA synchronous = OFF; {MIGRATIONS[0]}")
-        file.executemany(
-            "INSERT INTO jobs VALUES (?, ?, 0, 'SENT', 0, 0, 'WA1', NULL, NULL, ?, ?, NULL)",
-            _rows(sent_before),
-        )
-        file.execute("INSERT INTO secret VALUES (?)", (SECRET,))
-        file.execute("PRAGMA user_version = 1")
-        file.commit()
-
-
-def _rows(sent_before: Planned) -> Iterator[tuple[str, bytes, float, float]]:
+def _rows(sent_before: Planned) -> Iterator[Row]:
     now = time()
     for age in range(JOBS):
-        yield os.urandom(32).hex(), os.urandom(32), now - age, now - age
+        yield _sent(os.urandom(32).hex(), os.urandom(32), now - age)
     envelope = WhatsAppEnvelope.model_validate_json(sent_before.body)
-    yield sent_before.ledger_key(SECRET), mac(SECRET, envelope.canonical()), now, now
+    yield _sent(sent_before.ledger_key(SECRET), mac(SECRET, envelope.canonical()), now)
+
+
+def _sent(key: str, print_: bytes, at: float) -> Row:
+    return Row(key, print_, False, "SENT", 0, 0, "WA1", None, None, at, at, None)

@@ -1,5 +1,8 @@
 """A ledger on a bench: opened, worked with, crashed and opened again."""
 
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -20,8 +23,9 @@ from whatsapp_worker.outcome import (
     Job,
     Retry,
 )
-from whatsapp_worker.store.database import FILE_NAME
+from whatsapp_worker.store.database import FILE_NAME, Row
 from whatsapp_worker.store.ledger import SqliteLedger
+from whatsapp_worker.store.schema import MIGRATIONS
 
 NUMBER = "+5511999990001"
 BROKEN = Transient(ErrorType.SERVER_ERROR, "WhatsApp answered 503")
@@ -128,3 +132,14 @@ def copy_of(job: Job, attempt: int) -> Delivery:
 def log_of(directory: Path) -> bytes:
     """The log of the ledger there (SQLite's WAL)."""
     return (directory / f"{FILE_NAME}-wal").read_bytes()
+
+
+def write_ledger_of_0_1_0(directory: Path, secret: bytes, rows: Iterable[Row]) -> None:
+    """Write the ledger that whatsapp-worker 0.1.0 would have left there."""
+    places = ", ".join("?" * len(Row._fields))
+    with closing(sqlite3.connect(directory / FILE_NAME)) as file:
+        file.executescript(f"PRAGMA synchronous = OFF; {MIGRATIONS[0]}")
+        file.executemany(f"INSERT INTO jobs ({', '.join(Row._fields)}) VALUES ({places})", rows)
+        file.execute("INSERT INTO secret VALUES (?)", (secret,))
+        file.execute("PRAGMA user_version = 1")
+        file.commit()
