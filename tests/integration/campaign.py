@@ -33,6 +33,7 @@ from tests.support.amqp import (
     WORK_QUEUE,
     Client,
     connect,
+    connection_to,
 )
 from tests.support.daemon import RunningDaemon, run_daemon
 from tests.support.eventually import eventually
@@ -112,13 +113,10 @@ class Publisher:
 
     @asynccontextmanager
     async def _channel(self) -> AsyncIterator[AbstractChannel]:
-        connection = await aio_pika.connect(self.url, timeout=10)
-        try:
+        async with connection_to(self.url) as connection:
             channel = await confirming(connection)
             self._count_returns(channel)
             yield channel
-        finally:
-            await connection.close()
 
     def _count_returns(self, channel: AbstractChannel) -> None:
         """Notice messages that reached no queue; of those without a message id aiormq tells nobody.

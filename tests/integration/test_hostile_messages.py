@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-import aio_pika
 import pytest
 
 from tests.integration.campaign import (
@@ -20,7 +19,7 @@ from tests.integration.campaign import (
     worker,
 )
 from tests.integration.messages import INVALID, Planned, Planner
-from tests.support.amqp import DEAD_LETTERS, connect
+from tests.support.amqp import DEAD_LETTERS, connect, connection_to
 from tests.support.eventually import eventually
 from tests.support.poison import ODD_BUT_READABLE, POISONS, RawProperties, flagged, short, table
 
@@ -230,13 +229,10 @@ async def test_headers_of_ours_are_not_believed_from_strangers(
 
 
 async def _publish(amqp_url: str, *planned: Planned | _Raw) -> None:
-    connection = await aio_pika.connect(amqp_url)
-    try:
+    async with connection_to(amqp_url) as connection:
         channel = await confirming(connection)
         for each in planned:
             assert await publish_one(channel, each)
-    finally:
-        await connection.close()
 
 
 async def _all_lie(amqp_url: str, count: int) -> None:

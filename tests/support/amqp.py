@@ -7,8 +7,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aiormq.exceptions import ChannelNotFoundEntity
+from yarl import URL
 
 from tests.support.eventually import eventually
 
@@ -37,7 +38,7 @@ class Client:
     Every method opens a channel of its own, as a refusal by the broker ends the channel.
     """
 
-    def __init__(self, connection: aio_pika.abc.AbstractConnection) -> None:
+    def __init__(self, connection: AbstractConnection) -> None:
         self.connection = connection
 
     @asynccontextmanager
@@ -123,10 +124,22 @@ class Client:
 
 
 @asynccontextmanager
-async def connect(url: str) -> AsyncIterator[Client]:
-    """An ordinary client on the broker at `url`."""
-    connection = await aio_pika.connect(url, timeout=10)
+async def connection_to(url: str) -> AsyncIterator[AbstractConnection]:
+    """A connection to the broker at `url`, closed in the end even if it never came to be.
+
+    One that failed and is not closed closes itself when Python's garbage collector finds it, which
+    is an error if no event loop runs just then.
+    """
+    connection = aio_pika.Connection(URL(url))
     try:
-        yield Client(connection)
+        await connection.connect(timeout=10)
+        yield connection
     finally:
         await connection.close()
+
+
+@asynccontextmanager
+async def connect(url: str) -> AsyncIterator[Client]:
+    """An ordinary client on the broker at `url`."""
+    async with connection_to(url) as connection:
+        yield Client(connection)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
 
-import aio_pika
 from aiormq.abc import AbstractChannel
 
 from tests.chaos.arena import Arena, now
@@ -15,6 +14,7 @@ from tests.chaos.scenario import scenario
 from tests.integration.campaign import confirming, dead_letters, publish_one
 from tests.integration.messages import INVALID, Planned
 from tests.integration.test_hostile_messages import HARMLESS, SIXTEEN_MEGABYTES
+from tests.support.amqp import connection_to
 from tests.support.daemon import RunningDaemon
 from tests.support.poison import POISONS
 
@@ -119,17 +119,13 @@ class _Flow:
     async def pour(self, planned: Iterable[Planned], rate: float) -> None:
         """Publish so many a second, on a connection of its own."""
         clock = asyncio.get_running_loop().time
-        connection = await aio_pika.connect(self.arena.url, timeout=10)
-        try:
+        async with connection_to(self.arena.url) as connection, asyncio.TaskGroup() as tasks:
             channel = await confirming(connection)
             due = clock()
-            async with asyncio.TaskGroup() as tasks:
-                for each in planned:
-                    tasks.create_task(self._publish(channel, each))
-                    due = max(due + 1 / rate, clock())
-                    await asyncio.sleep(due - clock())
-        finally:
-            await connection.close()
+            for each in planned:
+                tasks.create_task(self._publish(channel, each))
+                due = max(due + 1 / rate, clock())
+                await asyncio.sleep(due - clock())
 
     async def _publish(self, channel: AbstractChannel, planned: Planned) -> None:
         sure = await publish_one(channel, planned)
