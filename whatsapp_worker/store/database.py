@@ -50,6 +50,7 @@ _PROBE = """
     COMMIT;
 """
 _SELECT = f"SELECT {_COLUMNS} FROM jobs "  # noqa: S608  As above.
+_GET = _SELECT + "WHERE key = ?"
 
 
 class Database:
@@ -98,13 +99,14 @@ class Database:
         """Close the file."""
         await self._connection.close()
 
-    def get(self, keys: Sequence[str]) -> list[Row | None]:
-        """Read some jobs; None stands for each that is not there."""
-        return _in_order(keys, self._file.execute(*_select(keys)).fetchall())
+    def get(self, key: str) -> list[Row]:
+        """Read one job; nothing if it is not there."""
+        return [*map(_row, self._file.execute(_GET, (bytes.fromhex(key),)))]
 
-    async def get_on_thread(self, keys: Sequence[str]) -> list[Row | None]:
+    async def get_on_thread(self, key: str) -> list[Row]:
         """See `get`."""
-        return _in_order(keys, await self._connection.execute_fetchall(*_select(keys)))
+        found = await self._connection.execute_fetchall(_GET, (bytes.fromhex(key),))
+        return [*map(_row, found)]
 
     def put(self, rows: Sequence[Row]) -> bool:
         """Write some jobs in one commit; durable when this returns (True)."""
@@ -193,15 +195,6 @@ class Database:
             "SELECT COUNT(*) FROM jobs WHERE due_at < ?", (due_before,)
         )
         return int(count)
-
-
-def _select(keys: Sequence[str]) -> tuple[str, list[bytes]]:
-    return f"{_SELECT}WHERE key IN ({', '.join('?' * len(keys))})", [*map(bytes.fromhex, keys)]
-
-
-def _in_order(keys: Sequence[str], found: Iterable[sqlite3.Row]) -> list[Row | None]:
-    rows = {row.key: row for row in map(_row, found)}
-    return [rows.get(key) for key in keys]
 
 
 def _row(columns: Sequence[Any]) -> Row:

@@ -123,10 +123,10 @@ class LedgerFile:
 
     async def get(self, key: str) -> Row | None:
         """Read one job; raises Unavailable."""
-        rows = await self._soon(
-            lambda db: db.get([key]), lambda db: db.get_on_thread([key]), commits=False
+        found = await self._soon(
+            lambda db: db.get(key), lambda db: db.get_on_thread(key), commits=False
         )
-        return rows[0]
+        return found[0] if found else None
 
     def _put_at_once(self, rows: Sequence[Row]) -> bool:
         return bool(self._at_once(lambda db: db.put(rows), commits=True))

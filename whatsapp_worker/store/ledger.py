@@ -43,9 +43,10 @@ OVERDUE_AFTER = 15 * 60.0
 UPKEEP_INTERVAL = 60.0
 """Seconds between two looks for jobs to forget and copies that are overdue."""
 
-PATIENCE = 0.001
+PATIENCE = 0.003
 """Seconds for which a result may wait to be committed with the beginning of the next job.  RabbitMQ
-hands out messages in small bursts: without, the last one of each would need a commit of its own."""
+hands out messages in small bursts: without, the last one of each would need a commit of its own.
+With 1 ms that was so on a slow machine, where reading the next burst takes as long (NOTES.md)."""
 
 PURGE_BATCH = 50
 """Rows forgotten per commit, which takes 2 ms: each of them lies on a page of its own."""
