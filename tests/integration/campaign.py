@@ -185,7 +185,8 @@ class Watched(RunningDaemon):
         keep(self.kept, "metrics", (await self.get("/metrics"))[1])
         for path in ("/healthz", "/livez", "/readyz"):
             keep(self.kept, "health", (await self.get(path))[1])
-        with suppress(sqlite3.Error):  # One that never came so far has no ledger.
+        # One that never came so far has no ledger, or one without its secret: it lives before that.
+        with suppress(sqlite3.Error, ValueError):
             keep(self.kept, "ledger", *(repr(row) for row in ledger(self.directory).rows))
 
 
