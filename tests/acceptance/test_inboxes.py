@@ -41,7 +41,7 @@ def letter(planned: Planned, reason: str) -> Entry:
 def ledger_of(planned: Sequence[Planned], *doubtful: Planned) -> LedgerFile:
     doubts = {each.message_id for each in doubtful}
     jobs = {each.ledger_key(SECRET): ("SENT", int(each.key in doubts), False) for each in planned}
-    return LedgerFile((), jobs, SECRET)
+    return LedgerFile(jobs, SECRET)
 
 
 def verdict(

@@ -111,7 +111,7 @@ def reckoning(surplus: dict[str, int]) -> Reckoning:
 def test_so_many_nameless_doubles_are_excused_as_nameless_sends_were_in_doubt(
     surplus: dict[str, int], doubts: int, unexplained: int
 ) -> None:
-    kept = LedgerFile((), {f"row {n}": ("SENT", 1, True) for n in range(doubts)}, b"secret")
+    kept = LedgerFile({f"row {n}": ("SENT", 1, True) for n in range(doubts)}, b"secret")
     assert reckoning(surplus).unexplained([], kept).total() == unexplained
 
 

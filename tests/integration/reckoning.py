@@ -3,6 +3,7 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +16,8 @@ Letter = tuple[bytes, str]
 
 @dataclass(frozen=True, slots=True)
 class LedgerFile:
-    """What a ledger holds: whole rows, and for each key its state and count of doubts."""
+    """What a ledger holds: for each key its state and count of doubts, and the secret."""
 
-    rows: tuple[tuple[object, ...], ...]
     jobs: Mapping[str, tuple[str, int, bool]]
     secret: bytes
 
@@ -29,16 +29,22 @@ class LedgerFile:
 
 def ledger(directory: Path) -> LedgerFile:
     """Read the ledger of the worker that ran in `directory`; the worker may be running."""
-    path = directory / "session" / "ledger.db"
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
-    try:
-        rows = connection.execute("SELECT * FROM jobs").fetchall()
-        jobs = connection.execute("SELECT key, state, unknown_count, keyless FROM jobs").fetchall()
-        ((secret,),) = connection.execute("SELECT value FROM secret")
-    finally:
-        connection.close()
+    with _reading(directory) as file:
+        jobs = file.execute("SELECT key, state, unknown_count, keyless FROM jobs").fetchall()
+        ((secret,),) = file.execute("SELECT value FROM secret")
     states = {key.hex(): (state, unknown, bool(keyless)) for key, state, unknown, keyless in jobs}
-    return LedgerFile(tuple(rows), states, secret)
+    return LedgerFile(states, secret)
+
+
+def ledger_rows(directory: Path) -> list[tuple[object, ...]]:
+    """Read all that a ledger, see `ledger`, holds of its jobs; raises sqlite3.Error."""
+    with _reading(directory) as file:
+        return file.execute("SELECT * FROM jobs").fetchall()
+
+
+def _reading(directory: Path) -> closing[sqlite3.Connection]:
+    path = directory / "session" / "ledger.db"
+    return closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True))
 
 
 @dataclass(frozen=True, slots=True)
